@@ -1,0 +1,80 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: GPL-2.0-only
+# Sourced by the tools: where things are, the base, and git and make kept from the caller's settings.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build
+me=${0##*/}
+export LC_ALL=C PYTHONDONTWRITEBYTECODE=1
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES ARCH CROSS_COMPILE KBUILD_OUTPUT O \
+	GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE CDPATH
+
+die() { echo "$me: $*" >&2; exit 2; }
+
+need() {
+	local c
+	for c; do
+		command -v "$c" >/dev/null || die "$c is missing: run 'tools/deps' to see what to install"
+	done
+}
+
+bases() { (cd "$root/patches" && for f in */BASE; do [ ! -f "$f" ] || echo "${f%/BASE}"; done); }
+
+# use_base NAME: sets base, patches, and the BASE file's package, version, upstream, suite
+use_base() {
+	base=${1:?}
+	patches=$root/patches/$base
+	bases | grep -qxF -e "$base" || die "no such base '$base': have $(bases | paste -sd' ')"
+	local key value
+	package='' version='' upstream='' suite=''
+	while IFS='=' read -r key value; do
+		case $key in
+		package) package=$value ;;
+		version) version=$value ;;
+		upstream) upstream=$value ;;
+		suite) suite=$value ;;
+		'' | \#*) ;;
+		*) die "patches/$base/BASE: unknown key '$key'" ;;
+		esac
+	done <"$patches/BASE"
+	if [ -z "$package" ] || [ -z "$version" ] || [ -z "$suite" ]; then
+		die "patches/$base/BASE needs package=, version= and suite="
+	fi
+}
+
+# git with an identity where the caller has none, and no other personal setting
+ident_name=$(git config user.name 2>/dev/null || echo nobody)
+ident_email=$(git config user.email 2>/dev/null || echo nobody@localhost)
+g() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git -c user.name="$ident_name" \
+		-c user.email="$ident_email" -c advice.detachedHead=false -c gc.auto=0 -c core.abbrev=12 "$@"
+}
+
+# the patches in series order
+series() { sed -E 's/[[:space:]]*(#.*)?$//; s/[[:space:]].*//; /^$/d' "$1/series"; }
+
+# the files a series touches
+touched() {
+	series "$1" | (cd "$1" && xargs -r sed -nE 's,^(---|\+\+\+) [ab]/([^[:space:]]+).*,\2,p') | sort -u
+}
+
+# apply_series GITDIR COMMIT DIR: the series as commits on COMMIT, in the new repository DIR, of
+# which only the files the series touches are checked out. Prints the patch that fails.
+apply_series() {
+	g clone -q --shared --no-checkout "$1" "$3" &&
+		touched "$patches" | sed 's,^,/,' >"$3/.git/info/sparse-checkout" &&
+		g -C "$3" config core.sparseCheckout true || return
+	# a file for git to leave there, should the series be empty
+	[ -s "$3/.git/info/sparse-checkout" ] || echo /Kbuild >"$3/.git/info/sparse-checkout"
+	g -C "$3" checkout -q -B "$base" "$2" || return
+	local p
+	for p in $(series "$patches"); do
+		g -C "$3" am -q --no-scissors --no-3way --committer-date-is-author-date \
+			"$patches/$p" >"$3/.git/am.log" 2>&1 </dev/null || { echo "$p"; return 1; }
+	done
+}
+
+# maintainers_snippet REPOSITORY BASE HEAD: the lines the series adds to MAINTAINERS
+maintainers_snippet() {
+	g -C "$1" diff "$2" "$3" -- MAINTAINERS | sed -n '/^+++/d; s/^+//p'
+}
