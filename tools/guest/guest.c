@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+static int number, passed, failed, skipped;
+
+static void mount_at(const char *type, const char *dir)
+{
+	mkdir(dir, 0755);
+	/* The kernel mounts devtmpfs by itself where it is told to. */
+	if (mount(type, dir, type, 0, NULL) && errno != EBUSY)
+		bail("cannot mount %s at %s: %s", type, dir, strerror(errno));
+}
+
+void guest_start(void)
+{
+	int fd;
+
+	mount_at("devtmpfs", "/dev");
+	/* An initramfs need not hold /dev/console: init then starts with no files. */
+	fd = open("/dev/console", O_RDWR);
+	if (fd >= 0) {
+		dup2(fd, 0);
+		dup2(fd, 1);
+		dup2(fd, 2);
+		if (fd > 2)
+			close(fd);
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	mount_at("proc", "/proc");
+	mount_at("sysfs", "/sys");
+	mount_at("debugfs", "/sys/kernel/debug");
+	mount_at("tracefs", "/sys/kernel/tracing");
+
+	/* From here on only warnings and worse come between our lines. */
+	klogctl(8, NULL, 5);
+	printf("TAP version 13\n");
+}
+
+void guest_end(void)
+{
+	printf("1..%d\n", number);
+	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+	fflush(stdout);
+	sync();
+	reboot(RB_POWER_OFF);
+	for (;;)
+		pause();
+}
+
+bool check(bool good, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (good)
+		passed++;
+	else
+		failed++;
+	printf("%s %d - ", good ? "ok" : "not ok", ++number);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	return good;
+}
+
+void skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	skipped++;
+	printf("ok %d - # SKIP ", ++number);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+}
+
+void bail(const char *fmt, ...)
+{
+	va_list ap;
+
+	failed++;
+	printf("not ok %d - ", ++number);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	guest_end();
+}
+
+unsigned long setting(const char *name, unsigned long otherwise)
+{
+	const char *text = getenv(name);
+	unsigned long value;
+	char *end;
+
+	if (!text)
+		return otherwise;
+	errno = 0;
+	value = strtoul(text, &end, 0);
+	if (errno || end == text || *end)
+		bail("%s=%s on the command line is not a number", name, text);
+	return value;
+}
+
+double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		bail("cannot write '%s' to %s: %s", text, path, strerror(errno));
+	close(fd);
+}
