@@ -206,6 +206,7 @@ static void use_blob(uint32_t hints)
 	const char *way = hints ? "deferred" : "eager";
 	uint64_t before = window_used(), used;
 	uint32_t handle;
+	bool answered;
 	void *at;
 	int ret;
 
@@ -243,7 +244,8 @@ static void use_blob(uint32_t hints)
 	      commands.sent[CMD_MAP_BLOB]);
 destroy:
 	blob_destroy(fd, handle);
-	check(commands_wait(CMD_UNREF, 1, ANSWER_SECONDS) && window_used() == before &&
+	answered = commands_wait(CMD_UNREF, 1, ANSWER_SECONDS);
+	check(answered && window_used() == before &&
 	      commands.sent[CMD_UNMAP_BLOB] == commands.sent[CMD_MAP_BLOB],
 	      "%s: destroyed, the window is as before, %u UNMAP_BLOB sent", way,
 	      commands.sent[CMD_UNMAP_BLOB]);
