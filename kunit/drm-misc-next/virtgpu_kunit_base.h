@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests need to know about the kernel they are built for: drm-misc-next. */
+#ifndef _VIRTGPU_KUNIT_BASE_H_
+#define _VIRTGPU_KUNIT_BASE_H_
+
+#include <linux/module.h>
+#include <linux/stringify.h>
+#include <linux/virtio_gpu.h>
+
+#define VIRTGPU_KUNIT_IMPORT_NS(ns)	MODULE_IMPORT_NS(__stringify(ns))
+
+#endif

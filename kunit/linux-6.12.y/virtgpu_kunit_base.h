@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests need to know about the kernel they are built for: 6.12. */
+#ifndef _VIRTGPU_KUNIT_BASE_H_
+#define _VIRTGPU_KUNIT_BASE_H_
+
+#include <linux/module.h>
+#include <linux/virtio_gpu.h>
+
+/* The name of a symbol namespace is a token before 6.13, a string since. */
+#define VIRTGPU_KUNIT_IMPORT_NS(ns)	MODULE_IMPORT_NS(ns)
+
+#ifndef VIRTIO_GPU_F_BLOB_ALIGNMENT
+#define VIRTIO_GPU_F_BLOB_ALIGNMENT	5
+#endif
+
+#endif
