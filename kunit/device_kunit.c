@@ -293,6 +293,24 @@ static void probe_reads_capsets(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vgdev->capsets[1].id, VIRTIO_GPU_CAPSET_VIRGL2);
 }
 
+/* The driver asks a device with scanouts what is connected to them. */
+static void probe_reads_displays(struct kunit *test)
+{
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	struct virtgpu_fake *f;
+
+	if (!IS_ENABLED(CONFIG_DRM_VIRTIO_GPU_KMS))
+		kunit_skip(test, "the driver has no KMS");
+
+	params.features |= BIT_ULL(VIRTIO_GPU_F_EDID);
+	params.num_scanouts = 1;
+	f = virtgpu_fake_create(test, &params);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_vgdev(f)->num_scanouts, 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_GET_EDID), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_GET_DISPLAY_INFO), 1);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(f));
+}
+
 /* Two devices share nothing. */
 static void two_devices(struct kunit *test)
 {
@@ -513,6 +531,7 @@ static struct kunit_case virtio_gpu_device_cases[] = {
 	KUNIT_CASE(works_without_window),
 	KUNIT_CASE(works_with_huge_window),
 	KUNIT_CASE(probe_reads_capsets),
+	KUNIT_CASE(probe_reads_displays),
 	KUNIT_CASE(two_devices),
 	KUNIT_CASE(fake_holds_and_releases),
 	KUNIT_CASE(fake_mutes),

@@ -25,7 +25,7 @@
 /* One slot for each command there is: three groups of fewer than 32. */
 #define VIRTGPU_FAKE_SLOTS	128
 
-/* A VIRTGPU_BLOB_ALIGNMENT-aware driver reads all of it, an older one all but the last. */
+/* The newest layout. A driver that knows an older one reads less. */
 struct virtgpu_fake_config {
 	__le32 events_read;
 	__le32 events_clear;
@@ -161,10 +161,9 @@ struct virtgpu_fake {
 
 #define vdev_to_fake(v)		container_of(v, struct virtgpu_fake, vdev)
 
-/**
- * virtgpu_fake_defaults - a device with everything the blob tests need
- *
- * To be copied and changed by a test that needs another device.
+/*
+ * A device with everything the blob tests need, to be copied and changed by a test that needs
+ * another one.
  */
 const struct virtgpu_fake_params virtgpu_fake_defaults = {
 	.features = BIT_ULL(VIRTIO_F_VERSION_1) |
@@ -1561,6 +1560,9 @@ void virtgpu_fake_release(struct virtgpu_fake *f, unsigned int index, u32 resp)
  * virtgpu_fake_release_all - answer all that is held, in order, and hold no more
  * @f: the device
  * @resp: enum virtio_gpu_ctrl_type of the answer, 0 for the usual one
+ *
+ * A command the device has not taken yet gets the usual answer; virtgpu_fake_wait_held() makes
+ * sure that it has.
  */
 void virtgpu_fake_release_all(struct virtgpu_fake *f, u32 resp)
 {
