@@ -24,6 +24,31 @@ static void mount_at(const char *type, const char *dir)
 		bail("cannot mount %s at %s: %s", type, dir, strerror(errno));
 }
 
+/*
+ * On a busy host the TSC may be calibrated wrong by a factor of ten. The kernel
+ * finds out in its first seconds, and leaves tsc-early one way or the other:
+ * time is right from then on.
+ */
+static void settle_clock(void)
+{
+	char name[32] = "";
+	int tries, fd;
+
+	for (tries = 0; tries < 200; tries++) {
+		fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+			  O_RDONLY);
+		if (fd < 0)
+			return;
+		if (read(fd, name, sizeof(name) - 1) < 0)
+			name[0] = 0;
+		close(fd);
+		if (strncmp(name, "tsc-early", 9))
+			return;
+		usleep(100000);
+	}
+	printf("# the clock did not settle: times may be wrong\n");
+}
+
 void guest_start(void)
 {
 	int fd;
@@ -46,6 +71,7 @@ void guest_start(void)
 
 	/* From here on only warnings and worse come between our lines. */
 	klogctl(8, NULL, 5);
+	settle_clock();
 	printf("TAP version 13\n");
 }
 
