@@ -136,6 +136,7 @@ struct virtgpu_fake {
 	struct virtgpu_fake_vq vqs[VIRTGPU_FAKE_NUM_VQS];
 	bool muted;
 	bool stalled;
+	bool answer_at_reset;
 	struct virtgpu_fake_script script[VIRTGPU_FAKE_SLOTS];
 	struct list_head log;
 	struct list_head held;
@@ -873,6 +874,8 @@ static void virtgpu_fake_reset(struct virtio_device *vdev)
 {
 	struct virtgpu_fake *f = vdev_to_fake(vdev);
 
+	if (f->answer_at_reset)
+		virtgpu_fake_release_all(f, 0);
 	WRITE_ONCE(f->status, 0);
 	virtgpu_fake_stop(f);
 }
@@ -1578,6 +1581,17 @@ void virtgpu_fake_release_all(struct virtgpu_fake *f, u32 resp)
 }
 
 /**
+ * virtgpu_fake_answer_at_reset - answer what is held when the driver resets the device
+ * @f: the device
+ *
+ * It is the last moment at which an answer, and the interrupt for it, can come.
+ */
+void virtgpu_fake_answer_at_reset(struct virtgpu_fake *f)
+{
+	f->answer_at_reset = true;
+}
+
+/**
  * virtgpu_fake_mute - send no interrupts
  * @f: the device
  * @mute: false to send them again, with one for what has gathered meanwhile
@@ -1741,3 +1755,9 @@ unsigned int virtgpu_fake_forgive(struct virtgpu_fake *f)
 
 	return n;
 }
+
+MODULE_DESCRIPTION("KUnit tests for virtio-gpu");
+MODULE_LICENSE("GPL");
+MODULE_SOFTDEP("pre: virtio-gpu");
+VIRTGPU_KUNIT_IMPORT_NS(DMA_BUF);
+VIRTGPU_KUNIT_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);

@@ -121,6 +121,7 @@ bool virtgpu_fake_wait_held(struct virtgpu_fake *f, unsigned int n);
 const struct virtgpu_fake_cmd *virtgpu_fake_held_cmd(struct virtgpu_fake *f, unsigned int index);
 void virtgpu_fake_release(struct virtgpu_fake *f, unsigned int index, u32 resp);
 void virtgpu_fake_release_all(struct virtgpu_fake *f, u32 resp);
+void virtgpu_fake_answer_at_reset(struct virtgpu_fake *f);
 void virtgpu_fake_mute(struct virtgpu_fake *f, bool mute);
 void virtgpu_fake_stall(struct virtgpu_fake *f, bool stall);
 

@@ -19,7 +19,6 @@
 #include <drm/drm_vma_manager.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 /*
@@ -373,7 +372,9 @@ static void virtgpu_kunit_fail_waits(struct virtgpu_fake *f)
 		struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
 		struct virtio_gpu_object_vram *vram = to_virtio_gpu_vram(bo);
 
-		if (virtgpu_kunit_is_vram(bo) && vram->map_state == STATE_INITIALIZING)
+		/* where the state has a type of its own, the wait can be killed */
+		if (virtgpu_kunit_is_vram(bo) && __same_type(vram->map_state, u32) &&
+		    vram->map_state == STATE_INITIALIZING)
 			WRITE_ONCE(vram->map_state, STATE_ERR);
 	}
 	read_unlock(&drm->vma_offset_manager->vm_lock);
@@ -673,9 +674,3 @@ int virtgpu_kunit_mmap(struct virtgpu_fake *f, struct file *file, u64 offset, si
 
 	return virtgpu_kunit_mmap_error(m);
 }
-
-MODULE_DESCRIPTION("KUnit tests for virtio-gpu");
-MODULE_LICENSE("GPL");
-MODULE_SOFTDEP("pre: virtio-gpu");
-VIRTGPU_KUNIT_IMPORT_NS(DMA_BUF);
-VIRTGPU_KUNIT_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);

@@ -9,4 +9,7 @@
 
 #define VIRTGPU_KUNIT_IMPORT_NS(ns)	MODULE_IMPORT_NS(__stringify(ns))
 
+/* Whether mmap() takes a part of a host blob. */
+#define VIRTGPU_KUNIT_PARTIAL_MMAP	1
+
 #endif

@@ -13,4 +13,7 @@
 #define VIRTIO_GPU_F_BLOB_ALIGNMENT	5
 #endif
 
+/* Whether mmap() takes a part of a host blob. */
+#define VIRTGPU_KUNIT_PARTIAL_MMAP	0
+
 #endif
