@@ -43,8 +43,9 @@ static struct virtgpu_fake *make_fake(struct kunit *test, const struct blob_para
 
 /* One thing is wrong with each of these, all else is valid. */
 static const struct blob_param refused_params[] = {
-	{ "no memory type", .rc = HOST3D(.blob_mem = 0) },
-	{ "unknown memory type", .rc = HOST3D(.blob_mem = 4) },
+	{ "no memory type", .rc = { .size = VIRTGPU_KUNIT_SIZE, .blob_id = 1 } },
+	{ "unknown memory type",
+	  .rc = { .blob_mem = 4, .size = VIRTGPU_KUNIT_SIZE, .blob_id = 1 } },
 	{ "unknown flag", .rc = HOST3D(.blob_flags = MAPPABLE | 0x8) },
 	{ "hint 0x2", .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = BIT(1)) },
 	{ "hint 0x4", .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = BIT(2)) },

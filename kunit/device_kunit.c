@@ -432,6 +432,7 @@ static void fake_refuses(struct kunit *test)
 	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
 	struct drm_virtgpu_resource_create_blob rc;
 	struct file *file = virtgpu_kunit_open(f);
+	const struct virtgpu_fake_cmd *cmd;
 	unsigned int i;
 
 	virtgpu_fake_reply(f, VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, VIRTIO_GPU_RESP_ERR_UNSPEC, 1);
@@ -442,7 +443,16 @@ static void fake_refuses(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
 	}
 	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(f), 4);
+	for (i = 0; i < 4; i++) {
+		cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, i);
+		KUNIT_ASSERT_NOT_NULL(test, cmd);
+		KUNIT_EXPECT_EQ(test, cmd->resp, i < 2 ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY :
+							 VIRTIO_GPU_RESP_OK_NODATA);
+	}
+	/* the first attachment that the device did not have to refuse anyway */
+	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, 3);
+	KUNIT_ASSERT_NOT_NULL(test, cmd);
+	KUNIT_EXPECT_EQ(test, cmd->resp, VIRTIO_GPU_RESP_OK_NODATA);
 	virtgpu_kunit_close(f, file);
 	virtgpu_kunit_expect_clean(f);
 }

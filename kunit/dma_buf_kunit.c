@@ -22,7 +22,9 @@
 
 struct dma_buf_test {
 	struct virtgpu_fake *f;
+	/* the file the test uses, and one that keeps the DRM device after it is closed */
 	struct file *file;
+	struct file *keep;
 	u32 handle;
 	struct dma_buf *dma_buf;
 	struct dma_buf_attachment *attach;
@@ -64,6 +66,7 @@ static struct dma_buf_test *make(struct kunit *test, u32 blob_flags, u32 hints, 
 
 	params.window = window;
 	t->f = virtgpu_fake_create(test, &params);
+	t->keep = virtgpu_kunit_open(t->f);
 	t->file = virtgpu_kunit_open(t->f);
 	virtgpu_fake_hold(t->f, MAP_BLOB);
 	rc = virtgpu_kunit_blob(SIZE, blob_flags | VIRTGPU_BLOB_FLAG_USE_SHAREABLE);
@@ -92,6 +95,7 @@ static void finish(struct kunit *test, struct dma_buf_test *t)
 	cleanup(t);
 	virtgpu_kunit_close(t->f, t->file);
 	virtgpu_kunit_expect_clean(t->f);
+	virtgpu_kunit_close(t->f, t->keep);
 }
 
 static long import_fn(void *data)
@@ -185,8 +189,6 @@ static void import_tries_again_after_a_refusal(struct kunit *test)
 	const u32 *hints = test->param_value;
 	struct dma_buf_test *t = make_mappable(test, *hints);
 
-	virtgpu_fake_reply(t->f, MAP_BLOB, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, *hints ? 1 : 2);
-	virtgpu_fake_unhold(t->f, MAP_BLOB);
 	/* the eager one is held */
 	virtgpu_fake_release_all(t->f, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY);
 	virtgpu_fake_settle(t->f);
@@ -201,8 +203,8 @@ static void import_tries_again_after_a_refusal(struct kunit *test)
 	finish(test, t);
 }
 
-/* The import fails if the window is full. */
-static void import_fails_when_the_window_is_full(struct kunit *test)
+/* The import fails if there is no room in the window. */
+static void import_fails_when_the_window_is_too_small(struct kunit *test)
 {
 	struct dma_buf_test *t = make(test, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, DEFER, PAGE_SIZE);
 
@@ -283,12 +285,11 @@ static void nothing_of_an_unplugged_device(struct kunit *test)
 
 	virtgpu_fake_release_all(t->f, 0);
 	virtgpu_fake_settle(t->f);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(t->f));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
 	KUNIT_EXPECT_EQ(test, import(test, t), -ENODEV);
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t->f, t->dma_buf->file, 0, SIZE), -ENODEV);
 
-	cleanup(t);
-	virtgpu_kunit_close(t->f, t->file);
+	finish(test, t);
 }
 
 /* An import that waits for the host ends when the device is unplugged. */
@@ -301,18 +302,17 @@ static void unplug_ends_an_import(struct kunit *test)
 	thread = start_import(t);
 	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(t->f));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
 	KUNIT_EXPECT_EQ(test, import_result(test, thread), -ENODEV);
 
-	cleanup(t);
-	virtgpu_kunit_close(t->f, t->file);
+	finish(test, t);
 }
 
 static struct kunit_case dma_buf_cases[] = {
 	KUNIT_CASE_PARAM(import_waits_for_the_host, hint_gen_params),
 	KUNIT_CASE(export_maps_nothing),
 	KUNIT_CASE_PARAM(import_tries_again_after_a_refusal, hint_gen_params),
-	KUNIT_CASE(import_fails_when_the_window_is_full),
+	KUNIT_CASE(import_fails_when_the_window_is_too_small),
 	KUNIT_CASE_PARAM(import_can_be_killed, hint_gen_params),
 	KUNIT_CASE(import_needs_no_handle),
 	KUNIT_CASE(mmap_of_the_dma_buf_maps),

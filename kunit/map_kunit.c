@@ -369,7 +369,8 @@ static void mmap_caches_as_the_host_says(struct kunit *test)
 	struct map_test t;
 	unsigned long pfn;
 
-	params.map_info = *map_info;
+	/* the other bits mean nothing */
+	params.map_info = *map_info | 0xabcdef00;
 	t = make(test, &params);
 	m = start_map(&t, make_blob(test, &t, DEFER));
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
@@ -716,6 +717,128 @@ static void mmap_can_be_killed_in_a_full_ring(struct kunit *test)
 	finish(&t);
 }
 
+struct create_data {
+	struct file *file;
+	struct drm_virtgpu_resource_create_blob rc;
+};
+
+static long create_fn(void *data)
+{
+	struct create_data *create = data;
+
+	return virtgpu_kunit_create_blob(create->file, &create->rc);
+}
+
+/*
+ * So can a task that creates an eager blob, though it has to wait for room once more, to have the
+ * host drop the blob. Nothing of it is left.
+ */
+static void create_can_be_killed_in_a_full_ring(struct kunit *test)
+{
+	struct map_test t = make(test, small_ring());
+	struct virtgpu_kunit_thread *thread;
+	struct create_data *create;
+	unsigned int i;
+	u32 handles[3];
+	u64 offset;
+
+	create = kunit_kzalloc(test, sizeof(*create), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, create);
+	create->file = t.file;
+	create->rc = virtgpu_kunit_blob(SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
+	for (i = 0; i < ARRAY_SIZE(handles); i++)
+		handles[i] = make_blob(test, &t, DEFER);
+
+	/* there is room for CREATE_BLOB but not for MAP_BLOB */
+	virtgpu_fake_stall(t.f, true);
+	for (i = 0; i < ARRAY_SIZE(handles); i++)
+		KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handles[i], &offset), 0);
+	thread = virtgpu_kunit_thread_run(t.f, "virtgpu-create", create_fn, create);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
+	virtgpu_kunit_thread_kill(thread);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
+
+	virtgpu_fake_stall(t.f, false);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), -ERESTARTSYS);
+	virtgpu_fake_settle(t.f);
+	KUNIT_EXPECT_EQ(test, maps(&t), 3);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(t.f), 3);
+
+	finish(&t);
+}
+
+struct map_data {
+	struct file *file;
+	u32 handle;
+	u64 offset;
+};
+
+static long map_ioctl_fn(void *data)
+{
+	struct map_data *map = data;
+
+	return virtgpu_kunit_map_ioctl(map->file, map->handle, &map->offset);
+}
+
+/* A task that is killed in DRM_IOCTL_VIRTGPU_MAP leaves the blob to be mapped by others. */
+static void map_ioctl_can_be_killed_in_a_full_ring(struct kunit *test)
+{
+	struct map_test t = make(test, small_ring());
+	struct virtgpu_kunit_thread *thread;
+	struct map_data *data;
+	u32 handles[5];
+	unsigned int i;
+
+	data = kunit_kzalloc(test, sizeof(*data), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, data);
+	for (i = 0; i < ARRAY_SIZE(handles); i++)
+		handles[i] = make_blob(test, &t, DEFER);
+	data->file = t.file;
+	data->handle = handles[4];
+	fill_ring(test, &t, handles);
+	thread = virtgpu_kunit_thread_run(t.f, "virtgpu-map", map_ioctl_fn, data);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
+	virtgpu_kunit_thread_kill(thread);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
+
+	virtgpu_fake_stall(t.f, false);
+	virtgpu_fake_settle(t.f);
+	KUNIT_EXPECT_EQ(test, maps(&t), 4);
+	KUNIT_EXPECT_EQ(test, map(&t, handles[4]), 0);
+	KUNIT_EXPECT_EQ(test, maps(&t), 5);
+
+	finish(&t);
+}
+
+/* When the device goes, a task that waits for room fails, and so does one that has joined it. */
+static void unplug_ends_a_wait_for_room(struct kunit *test)
+{
+	struct map_test t = make(test, small_ring());
+	struct virtgpu_kunit_mmapper *first, *second;
+	struct file *keep = virtgpu_kunit_open(t.f);
+	u32 handles[5];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(handles); i++)
+		handles[i] = make_blob(test, &t, DEFER);
+	fill_ring(test, &t, handles);
+	first = start_map(&t, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(first->thread));
+	second = start_map(&t, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t.f));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(first));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(first), -ENODEV);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(second));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(second), -ENODEV);
+
+	finish(&t);
+	virtgpu_kunit_close(t.f, keep);
+}
+
 static const u32 shared_params[] = {
 	VIRTIO_GPU_RESP_OK_MAP_INFO,
 	VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
@@ -744,6 +867,8 @@ static void many_mmap_one_blob(struct kunit *test)
 		m[i] = start_map(&t, handle);
 	for (i = 0; i < MANY; i++)
 		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m[i]->thread));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
+	virtgpu_fake_settle(t.f);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_held(t.f), 1);
 
 	result = *resp == VIRTIO_GPU_RESP_OK_MAP_INFO ? 0 :
@@ -789,7 +914,7 @@ static void many_mmap_many_blobs(struct kunit *test)
 	finish(&t);
 }
 
-/* So does one process that first calls the ioctl for all of them, in a ring of any size. */
+/* So does one process that first calls the ioctl for all of them. */
 static void many_map_ioctls_overlap(struct kunit *test)
 {
 	struct map_test t = make(test, &virtgpu_fake_defaults);
@@ -814,11 +939,14 @@ static void many_map_ioctls_overlap(struct kunit *test)
 /* More mappings than the ring has room for are all made. */
 static void small_ring_is_enough(struct kunit *test)
 {
-	struct map_test t = make(test, small_ring());
+	struct virtgpu_fake_params params = *small_ring();
 	u32 handles[4 * MANY];
+	struct map_test t;
 	unsigned int i;
 	u64 offset;
 
+	params.window = ARRAY_SIZE(handles) * SIZE;
+	t = make(test, &params);
 	for (i = 0; i < ARRAY_SIZE(handles); i++)
 		handles[i] = make_blob(test, &t, DEFER);
 	for (i = 0; i < ARRAY_SIZE(handles); i++)
@@ -884,6 +1012,9 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE(killed_task_leaves_others_waiting),
 	KUNIT_CASE(mmap_waits_for_room_in_the_ring),
 	KUNIT_CASE(mmap_can_be_killed_in_a_full_ring),
+	KUNIT_CASE(create_can_be_killed_in_a_full_ring),
+	KUNIT_CASE(map_ioctl_can_be_killed_in_a_full_ring),
+	KUNIT_CASE(unplug_ends_a_wait_for_room),
 	KUNIT_CASE_PARAM(many_mmap_one_blob, shared_gen_params),
 	KUNIT_CASE(many_mmap_many_blobs),
 	KUNIT_CASE(many_map_ioctls_overlap),

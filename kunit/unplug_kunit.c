@@ -74,7 +74,7 @@ static void blobs_are_freed(struct kunit *test)
 	make_blob(test, &t, 0);
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &guest), 0);
 	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 
 	finish(&t);
 }
@@ -87,7 +87,7 @@ static void unanswered_blobs_are_freed(struct kunit *test)
 	virtgpu_fake_hold(t.f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB);
 	virtgpu_fake_hold(t.f, MAP_BLOB);
 	make_blob(test, &t, MAPPABLE);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 
 	finish(&t);
 }
@@ -101,7 +101,7 @@ static void dying_blobs_are_freed(struct kunit *test)
 	virtgpu_fake_hold(t.f, VIRTIO_GPU_CMD_RESOURCE_UNREF);
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
 	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 
 	finish(&t);
 }
@@ -116,7 +116,7 @@ static void mapping_outlives_the_device(struct kunit *test)
 	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
 
 	finish(&t);
@@ -129,7 +129,7 @@ static void mmap_fails_afterwards(struct kunit *test)
 	u32 handle = make_blob(test, &t, MAPPABLE);
 	u64 offset = virtgpu_kunit_offset(t.file, handle);
 
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t.f, t.file, offset, SIZE), -ENODEV);
 
 	finish(&t);
@@ -147,7 +147,7 @@ static void mmap_ends(struct kunit *test)
 	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
 	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), -ENODEV);
 	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
@@ -170,7 +170,7 @@ static void answer_comes_too_late(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, virtgpu_fake_mapped(t.f), 1);
 	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), -ENODEV);
 	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
@@ -195,7 +195,7 @@ static void answer_comes_at_the_last_moment(struct kunit *test)
 	virtgpu_fake_settle(t.f);
 
 	virtgpu_fake_answer_at_reset(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	KUNIT_EXPECT_FALSE(test, work_busy(&vgdev->ctrlq.dequeue_work));
 	KUNIT_EXPECT_FALSE(test, work_busy(&vgdev->obj_free_work));
 	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
@@ -203,17 +203,38 @@ static void answer_comes_at_the_last_moment(struct kunit *test)
 	finish(&t);
 }
 
-/* A command that was queued but not yet made known to the device is not made known later. */
-static void queue_is_not_kicked_afterwards(struct kunit *test)
+/* Such an answer does not count either, even if it is good. */
+static void answer_at_the_last_moment_maps_nothing(struct kunit *test)
 {
 	struct unplug_test t = make(test, &virtgpu_fake_defaults);
+
+	virtgpu_fake_hold(t.f, MAP_BLOB);
+	make_blob(test, &t, MAPPABLE);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
+	virtgpu_fake_answer_at_reset(t.f);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
+
+	finish(&t);
+}
+
+/*
+ * A command that was queued but not yet made known to the device is not made known later. Without
+ * event indices, it is only the driver that can hold back the kick.
+ */
+static void queue_is_not_kicked_afterwards(struct kunit *test)
+{
 	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(U64_MAX, 0);
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	struct unplug_test t;
 	unsigned int kicks;
 
+	params.features &= ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+	t = make(test, &params);
 	/* fails when the context is queued, before there is a blob to kick for */
 	KUNIT_ASSERT_LT(test, virtgpu_kunit_create_blob(t.file, &rc), 0);
 	KUNIT_ASSERT_NE(test, atomic_read(&virtgpu_fake_vgdev(t.f)->pending_commands), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(t.f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
 	kicks = virtgpu_fake_kicks(t.f);
 	virtgpu_kunit_close(t.f, t.file);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(t.f), kicks);
@@ -274,6 +295,7 @@ static struct kunit_case unplug_cases[] = {
 	KUNIT_CASE(mmap_ends),
 	KUNIT_CASE(answer_comes_too_late),
 	KUNIT_CASE(answer_comes_at_the_last_moment),
+	KUNIT_CASE(answer_at_the_last_moment_maps_nothing),
 	KUNIT_CASE(queue_is_not_kicked_afterwards),
 	KUNIT_CASE(full_ring),
 	{}

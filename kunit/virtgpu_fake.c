@@ -8,6 +8,7 @@
 #include <linux/kref.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/unaligned.h>
 #include <linux/vhost_iotlb.h>
 #include <linux/virtio_ring.h>
 #include <linux/vringh.h>
@@ -594,6 +595,7 @@ static void virtgpu_fake_answer(struct virtgpu_fake *f, struct virtgpu_fake_req 
 
 	if (!resp)
 		resp = req->verdict ?: ok;
+	cmd->resp = resp;
 	if (!req->verdict)
 		virtgpu_fake_finish(f, cmd, resp == ok);
 
@@ -706,8 +708,8 @@ static bool virtgpu_fake_is_indirect(struct virtgpu_fake_vq *fvq, u16 head)
 	return virtio16_to_cpu(fvq->vq->vdev, vring->desc[head].flags) & VRING_DESC_F_INDIRECT;
 }
 
-/* Take one command from the queue. */
-static bool virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fvq)
+/* Take one command from the queue. Returns 1, 0 if there is none, or an error. */
+static int virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fvq)
 {
 	union virtgpu_fake_any_cmd raw = {};
 	struct virtgpu_fake_script *script;
@@ -721,7 +723,7 @@ static bool virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fv
 	req = kzalloc_obj(*req);
 	if (!req) {
 		virtgpu_fake_blame(f, "no memory for the log");
-		return false;
+		return -ENOMEM;
 	}
 
 	vringh_kiov_init(&riov, NULL, 0);
@@ -730,8 +732,10 @@ static bool virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fv
 	if (ret <= 0) {
 		if (ret)
 			virtgpu_fake_blame(f, "%s queue: bad descriptor (%d)", fvq->vq->name, ret);
+		vringh_kiov_cleanup(&riov);
+		vringh_kiov_cleanup(&req->wiov);
 		kfree(req);
-		return false;
+		return ret;
 	}
 
 	cmd = &req->cmd;
@@ -763,7 +767,7 @@ static bool virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fv
 	WRITE_ONCE(f->seen[slot], f->seen[slot] + 1);
 	wake_up_all(&f->wait);
 
-	return true;
+	return 1;
 }
 
 /*
@@ -794,7 +798,9 @@ static void virtgpu_fake_serve(struct work_struct *work)
 		struct virtgpu_fake_vq *fvq = &f->vqs[i];
 
 		while (fvq->ready && !f->stalled) {
-			if (!virtgpu_fake_take(f, fvq) && !virtgpu_fake_rearm(f, fvq))
+			int ret = virtgpu_fake_take(f, fvq);
+
+			if (ret < 0 || (!ret && !virtgpu_fake_rearm(f, fvq)))
 				break;
 		}
 		virtgpu_fake_interrupt(f, fvq);

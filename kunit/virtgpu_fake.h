@@ -20,7 +20,7 @@ struct virtio_shm_region;
 struct virtgpu_fake;
 
 /* No wait of a test is longer; what takes longer hangs. */
-#define VIRTGPU_FAKE_TIMEOUT	(2 * HZ)
+#define VIRTGPU_FAKE_TIMEOUT	(10 * HZ)
 
 /**
  * struct virtgpu_fake_params - what kind of device to make
@@ -65,6 +65,7 @@ struct virtgpu_fake_params {
  * @len: bytes the driver sent
  * @resp_room: bytes the driver left for the answer
  * @indirect: whether it came in an indirect descriptor
+ * @resp: enum virtio_gpu_ctrl_type of the answer, 0 as long as there is none
  *
  * Valid as long as the device it came from.
  */
@@ -85,6 +86,7 @@ struct virtgpu_fake_cmd {
 	u32 len;
 	u32 resp_room;
 	bool indirect;
+	u32 resp;
 };
 
 extern const struct virtgpu_fake_params virtgpu_fake_defaults;

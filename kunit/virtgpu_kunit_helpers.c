@@ -32,6 +32,11 @@ static void virtgpu_kunit_fput(void *file)
 	flush_delayed_fput();
 }
 
+static void virtgpu_kunit_relent(void *f)
+{
+	virtgpu_fake_relent(f);
+}
+
 /**
  * virtgpu_kunit_open - open the device's render node
  * @f: the device
@@ -48,6 +53,8 @@ struct file *virtgpu_kunit_open(struct virtgpu_fake *f)
 	file = mock_drm_getfile(virtgpu_fake_drm(f)->render, O_RDWR | O_CLOEXEC);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, virtgpu_kunit_fput, file), 0);
+	/* a test that fails may leave a device that does not let go of the file */
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, virtgpu_kunit_relent, f), 0);
 
 	return file;
 }
@@ -533,6 +540,21 @@ static long virtgpu_kunit_unplug_fn(void *data)
 struct virtgpu_kunit_thread *virtgpu_kunit_unplug_start(struct virtgpu_fake *f)
 {
 	return virtgpu_kunit_thread_run(f, "virtgpu-unplug", virtgpu_kunit_unplug_fn, f);
+}
+
+/**
+ * virtgpu_kunit_unplug - unplug the device
+ * @f: the device
+ *
+ * In a thread, as a test must not get stuck in the driver.
+ *
+ * Return: whether it was unplugged within VIRTGPU_FAKE_TIMEOUT.
+ */
+bool virtgpu_kunit_unplug(struct virtgpu_fake *f)
+{
+	struct virtgpu_kunit_thread *thread = virtgpu_kunit_unplug_start(f);
+
+	return virtgpu_kunit_thread_wait(thread) && !virtgpu_kunit_thread_result(thread);
 }
 
 static long virtgpu_kunit_mmap_fn(void *data)

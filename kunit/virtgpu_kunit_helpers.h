@@ -42,6 +42,7 @@ long virtgpu_kunit_thread_result(struct virtgpu_kunit_thread *thread);
 void virtgpu_kunit_thread_kill(struct virtgpu_kunit_thread *thread);
 
 struct virtgpu_kunit_thread *virtgpu_kunit_unplug_start(struct virtgpu_fake *f);
+bool virtgpu_kunit_unplug(struct virtgpu_fake *f);
 
 /**
  * struct virtgpu_kunit_mmapper - a process that mmap()s a blob

@@ -20,6 +20,8 @@ struct vram_test {
 	struct virtgpu_fake *f;
 	struct file *file;
 	u32 ctx_id;
+	/* not on the stack, which is gone if a test fails */
+	struct virtio_gpu_vram_waiter first, second;
 };
 
 static struct virtgpu_fake *make_fake(struct kunit *test, const struct virtgpu_fake_params *params)
@@ -100,12 +102,18 @@ static void expect_unmapped(struct virtgpu_fake *f, struct virtio_gpu_object_vra
 {
 	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
 	struct kunit *test = virtgpu_fake_test(f);
+	enum virtio_gpu_vram_map_state state;
+	bool reserved, waited_for;
 
 	spin_lock(&vgdev->host_visible_lock);
-	KUNIT_EXPECT_EQ(test, vram->map_state, VIRTIO_GPU_VRAM_UNMAPPED);
-	KUNIT_EXPECT_FALSE(test, drm_mm_node_allocated(&vram->vram_node));
-	KUNIT_EXPECT_TRUE(test, list_empty(&vram->map_waiters));
+	state = vram->map_state;
+	reserved = drm_mm_node_allocated(&vram->vram_node);
+	waited_for = !list_empty(&vram->map_waiters);
 	spin_unlock(&vgdev->host_visible_lock);
+
+	KUNIT_EXPECT_EQ(test, state, VIRTIO_GPU_VRAM_UNMAPPED);
+	KUNIT_EXPECT_FALSE(test, reserved);
+	KUNIT_EXPECT_FALSE(test, waited_for);
 }
 
 static bool window_is_empty(struct virtgpu_fake *f)
@@ -329,24 +337,25 @@ static void joined_attempt_has_one_result(struct kunit *test)
 {
 	const struct answer_param *p = test->param_value;
 	struct virtgpu_fake *f = make_fake(test, &virtgpu_fake_defaults);
-	struct virtio_gpu_vram_waiter first, second;
 	struct virtio_gpu_object_vram *vram;
+	struct vram_test *vt;
 
+	vt = test->priv;
 	vram = make_blob(f, SIZE, VIRTGPU_KUNIT_DEFER);
 	virtgpu_fake_hold(f, MAP_BLOB);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &first), 0);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &second), 0);
+	KUNIT_ASSERT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->first), 0);
+	KUNIT_ASSERT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->second), 0);
 	virtio_gpu_notify(virtgpu_fake_vgdev(f));
 	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_FALSE(test, completion_done(&first.done));
-	KUNIT_EXPECT_FALSE(test, completion_done(&second.done));
+	KUNIT_EXPECT_FALSE(test, completion_done(&vt->first.done));
+	KUNIT_EXPECT_FALSE(test, completion_done(&vt->second.done));
 
 	virtgpu_fake_release_all(f, p->resp);
 	virtgpu_fake_settle(f);
-	KUNIT_ASSERT_TRUE(test, completion_done(&first.done));
-	KUNIT_ASSERT_TRUE(test, completion_done(&second.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &first), p->result);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &second), p->result);
+	KUNIT_ASSERT_TRUE(test, completion_done(&vt->first.done));
+	KUNIT_ASSERT_TRUE(test, completion_done(&vt->second.done));
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &vt->first), p->result);
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &vt->second), p->result);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, MAP_BLOB), 1);
 	if (p->result) {
 		expect_unmapped(f, vram);
@@ -366,27 +375,28 @@ static void joined_attempt_has_one_result(struct kunit *test)
 static void later_attempt_leaves_earlier_result(struct kunit *test)
 {
 	struct virtgpu_fake *f = make_fake(test, &virtgpu_fake_defaults);
-	struct virtio_gpu_vram_waiter first, second;
 	struct virtio_gpu_object_vram *vram;
+	struct vram_test *vt;
 
+	vt = test->priv;
 	vram = make_blob(f, SIZE, VIRTGPU_KUNIT_DEFER);
 	virtgpu_fake_reply(f, MAP_BLOB, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 1);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &first), 0);
+	KUNIT_ASSERT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->first), 0);
 	virtio_gpu_notify(virtgpu_fake_vgdev(f));
 	virtgpu_fake_settle(f);
 
 	virtgpu_fake_hold(f, MAP_BLOB);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &second), 0);
+	KUNIT_ASSERT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->second), 0);
 	virtio_gpu_notify(virtgpu_fake_vgdev(f));
 	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(f, 1));
-	KUNIT_ASSERT_TRUE(test, completion_done(&first.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &first), -ENOMEM);
-	KUNIT_EXPECT_FALSE(test, completion_done(&second.done));
+	KUNIT_ASSERT_TRUE(test, completion_done(&vt->first.done));
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &vt->first), -ENOMEM);
+	KUNIT_EXPECT_FALSE(test, completion_done(&vt->second.done));
 
 	virtgpu_fake_release_all(f, 0);
 	virtgpu_fake_settle(f);
-	KUNIT_ASSERT_TRUE(test, completion_done(&second.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &second), 0);
+	KUNIT_ASSERT_TRUE(test, completion_done(&vt->second.done));
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &vt->second), 0);
 
 	put_blob(vram);
 	expect_clean(f);
@@ -397,13 +407,14 @@ static void mapped_blob_is_ready(struct kunit *test)
 {
 	struct virtgpu_fake *f = make_fake(test, &virtgpu_fake_defaults);
 	struct virtio_gpu_object_vram *vram;
-	struct virtio_gpu_vram_waiter waiter;
+	struct vram_test *vt;
 
+	vt = test->priv;
 	vram = make_blob(f, SIZE, 0);
 	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &waiter), 0);
-	KUNIT_ASSERT_TRUE(test, completion_done(&waiter.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &waiter), 0);
+	KUNIT_ASSERT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->first), 0);
+	KUNIT_ASSERT_TRUE(test, completion_done(&vt->first.done));
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &vt->first), 0);
 	virtgpu_fake_settle(f);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, MAP_BLOB), 1);
 
@@ -458,13 +469,14 @@ static void map_that_cannot_be_queued_fails(struct kunit *test)
 	struct virtgpu_fake *f = make_fake(test, &virtgpu_fake_defaults);
 	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
 	struct virtio_gpu_object_vram *vram;
-	struct virtio_gpu_vram_waiter waiter;
+	struct vram_test *vt;
 
+	vt = test->priv;
 	vram = make_blob(f, SIZE, VIRTGPU_KUNIT_DEFER);
 	virtgpu_fake_settle(f);
 
 	virtio_break_device(vgdev->vdev);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &waiter), -EIO);
+	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &vt->first), -EIO);
 	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_deferred(vram), -EIO);
 	__virtio_unbreak_device(vgdev->vdev);
 
@@ -478,11 +490,17 @@ static void map_that_cannot_be_queued_fails(struct kunit *test)
 	expect_clean(f);
 }
 
+static long map_deferred_fn(void *vram)
+{
+	return virtio_gpu_vram_map_deferred(vram);
+}
+
 /*
- * The same without room for direct descriptors where an indirect table was counted on: here there
- * is one slot left, and no indirect table because there are none.
+ * A ring with room for an indirect descriptor but not for direct ones is not room enough if there
+ * is no memory for an indirect table; here, because the ring does without them. The MAP_BLOB waits
+ * for room then and is not lost.
  */
-static void map_without_an_indirect_table_fails(struct kunit *test)
+static void map_without_an_indirect_table_waits(struct kunit *test)
 {
 	struct drm_virtgpu_resource_create_blob rc = {
 		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
@@ -490,6 +508,7 @@ static void map_without_an_indirect_table_fails(struct kunit *test)
 	};
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
 	struct virtio_gpu_object_vram *first, *second;
+	struct virtgpu_kunit_thread *thread;
 	struct virtio_gpu_device *vgdev;
 	struct virtgpu_fake *f;
 	struct vram_test *vt;
@@ -510,19 +529,16 @@ static void map_without_an_indirect_table_fails(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, vgdev->ctrlq.vq->num_free, 1);
 
 	vgdev->has_indirect = true;
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_deferred(second), -ENOMEM);
-	vgdev->has_indirect = false;
-	expect_unmapped(f, second);
-	KUNIT_EXPECT_EQ(test, kref_read(&second->base.base.base.refcount), 1);
-
+	thread = virtgpu_kunit_thread_run(f, "virtgpu-map", map_deferred_fn, second);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
 	virtgpu_fake_stall(f, false);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_deferred(second), 0);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
 	virtgpu_fake_settle(f);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, MAP_BLOB), 2);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(f), 2);
 
 	put_blob(first);
-	virtgpu_fake_settle(f);
 	put_blob(second);
 	expect_clean(f);
 }
@@ -562,6 +578,18 @@ static void offsets_fill_the_window(struct kunit *test)
 	expect_clean(f);
 }
 
+/* When the device is gone, an eager blob is not created, and nothing of it is left. */
+static void eager_create_fails_without_a_device(struct kunit *test)
+{
+	struct virtgpu_fake *f = make_fake(test, &virtgpu_fake_defaults);
+	struct virtio_gpu_object_vram *vram;
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(f));
+	KUNIT_EXPECT_EQ(test, create_blob(f, SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, 0, &vram),
+			-ENODEV);
+	virtgpu_kunit_expect_clean(f);
+}
+
 /* Without a window nothing can be mapped, and nothing is sent. */
 static void no_window_no_mapping(struct kunit *test)
 {
@@ -596,8 +624,9 @@ static struct kunit_case vram_cases[] = {
 	KUNIT_CASE(blob_outlives_its_mapping),
 	KUNIT_CASE(map_info_is_masked),
 	KUNIT_CASE(map_that_cannot_be_queued_fails),
-	KUNIT_CASE(map_without_an_indirect_table_fails),
+	KUNIT_CASE(map_without_an_indirect_table_waits),
 	KUNIT_CASE(offsets_fill_the_window),
+	KUNIT_CASE(eager_create_fails_without_a_device),
 	KUNIT_CASE(no_window_no_mapping),
 	{}
 };
