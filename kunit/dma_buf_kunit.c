@@ -114,7 +114,7 @@ static struct virtgpu_kunit_thread *start_import(struct dma_buf_test *t)
 
 static long import_result(struct kunit *test, struct virtgpu_kunit_thread *thread)
 {
-	KUNIT_ASSERT_TRUE_MSG(test, virtgpu_kunit_thread_wait(thread), "the import does not return");
+	KUNIT_ASSERT_TRUE_MSG(test, virtgpu_kunit_thread_wait(thread), "the import is stuck");
 
 	return virtgpu_kunit_thread_result(thread);
 }

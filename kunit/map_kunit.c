@@ -646,7 +646,7 @@ static const struct virtgpu_fake_params *small_ring(void)
 	return &params;
 }
 
-/* With the device stalled and the ring of small_ring() full, what comes next has to wait for room. */
+/* With the device stalled and the ring of small_ring() full, what comes next has to wait. */
 static void fill_ring(struct kunit *test, struct map_test *t, const u32 *handles)
 {
 	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(t->f);

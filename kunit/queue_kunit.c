@@ -39,8 +39,8 @@ static size_t pending_fences(struct virtio_gpu_device *vgdev)
 
 /*
  * A fenced command that the virtqueue does not take leaves nothing behind: neither a reference to
- * the blob, nor a lock of its reservation, nor a fence that is never signaled; least of all one there
- * in place of that of the command before it, which is still under way.
+ * the blob, nor a lock of its reservation, nor a fence that nobody signals. Least of all does it
+ * leave one in place of the fence of the command before it, which is still under way.
  */
 static void failed_command_leaves_nothing(struct kunit *test)
 {
@@ -123,8 +123,8 @@ static void fence_of_a_failed_command_is_signaled(struct kunit *test)
 }
 
 /*
- * A resource that the host could not be told to drop is not freed: the host may use it. It is not
- * leaked either if all that was missing was room for direct descriptors.
+ * The host is told to drop a resource even if that takes more room in the ring than was counted on,
+ * because there is no memory for an indirect table; here, because the ring does without them.
  */
 static void unref_is_not_lost(struct kunit *test)
 {
