@@ -5,6 +5,7 @@
 # QEMU=   the QEMU to run
 # ACCEL=  tcg or kvm
 all := $(if $(filter command line environment,$(origin BASE)),$(BASE))
+each := $(or $(all),$(patsubst patches/%/BASE,%,$(wildcard patches/*/BASE)))
 BASE ?= linux-6.12.y
 ARCH ?= um x86_64
 export KERNEL QEMU ACCEL SIGNOFF
@@ -26,6 +27,14 @@ kunit:		## run the KUnit suites, on ARCH=um and ARCH=x86_64
 	@tools/deps --install build kunit
 	@set -e; for a in $(ARCH); do tools/kunit $(BASE) $$a; done
 
+negative:	## run them without the series too, where they must fail as the table says; all bases unless BASE= is given
+	@tools/deps --install build kunit
+	@set -e; for b in $(each); do tools/negative $$b; done
+
+hang:		## show on a virtual machine what a full window does, without the series and with it
+	@tools/deps --install build demo
+	@tools/hang $(BASE)
+
 tree:		## make build/tree/BASE, a git tree with one commit per patch, to hack in
 	@tools/make-tree $(BASE)
 
@@ -38,4 +47,4 @@ mbox:		## write the series as mails to build/mbox/BASE; SIGNOFF=1 signs them off
 clean:		## remove build/ and all that is in it
 	rm -rf build
 
-.PHONY: help demo check check-series kunit tree export mbox clean
+.PHONY: help demo check check-series kunit negative hang tree export mbox clean

@@ -4,8 +4,10 @@
  */
 
 #include <kunit/test.h>
+#include <linux/sizes.h>
 
 #include "../virtgpu_drv.h"
+#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_deferred.h"
 
 #define MAPPABLE	VIRTGPU_BLOB_FLAG_USE_MAPPABLE
@@ -138,9 +140,53 @@ static void accepted(struct kunit *test)
 	virtgpu_kunit_expect_clean(f);
 }
 
+/*
+ * If the device wants its blobs aligned, their offsets in the window are, wherever the window is
+ * and whatever was freed in between. The device checks that.
+ */
+static void offsets_are_aligned(struct kunit *test)
+{
+	static const u32 sizes[] = { SZ_64K, SZ_128K, SZ_64K, SZ_256K };
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	struct drm_virtgpu_resource_create_blob rc;
+	u32 handles[ARRAY_SIZE(sizes)];
+	struct virtgpu_fake *f;
+	struct file *file;
+	unsigned int i;
+
+	params.features |= BIT_ULL(VIRTIO_GPU_F_BLOB_ALIGNMENT);
+	params.blob_alignment = SZ_64K;
+	params.window_skew = 3 * PAGE_SIZE;
+	f = virtgpu_fake_create(test, &params);
+	file = virtgpu_kunit_open(f);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		rc = virtgpu_kunit_blob(sizes[i], MAPPABLE);
+		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
+		handles[i] = rc.bo_handle;
+	}
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_delete(file, handles[1]), 0);
+	virtgpu_fake_settle(f);
+	for (i = 0; i < 2; i++) {
+		rc = virtgpu_kunit_blob(SZ_64K, MAPPABLE);
+		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
+	}
+	virtgpu_fake_settle(f);
+	for (i = 0; i < virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB); i++) {
+		const struct virtgpu_fake_cmd *cmd =
+			virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, i);
+
+		KUNIT_EXPECT_EQ(test, cmd->offset % SZ_64K, 0);
+	}
+	KUNIT_EXPECT_EQ(test, i, ARRAY_SIZE(sizes) + 2);
+
+	virtgpu_kunit_close(f, file);
+	virtgpu_kunit_expect_clean(f);
+}
+
 static struct kunit_case create_blob_cases[] = {
 	KUNIT_CASE_PARAM(refused, refused_gen_params),
 	KUNIT_CASE_PARAM(accepted, accepted_gen_params),
+	KUNIT_CASE(offsets_are_aligned),
 	{}
 };
 

@@ -4,10 +4,17 @@
  */
 
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include <linux/virtio_ring.h>
 
+#include <drm/drm_debugfs.h>
 #include <drm/drm_drv.h>
+#include <drm/drm_file.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_fake.h"
@@ -277,6 +284,93 @@ static void works_with_huge_window(struct kunit *test)
 	use_device(test, &params);
 }
 
+/**
+ * struct dump_data - dumps the window's allocator, on another CPU than the test's
+ * @node: the file in debugfs
+ * @cpu: the other CPU
+ * @there: the task is on it
+ * @go: it is to dump
+ * @done: it has
+ */
+struct dump_data {
+	struct drm_info_node *node;
+	unsigned int cpu;
+	struct completion there;
+	struct completion go;
+	struct completion done;
+};
+
+static long dump_fn(void *data)
+{
+	static char buf[PAGE_SIZE];
+	struct dump_data *dump = data;
+	struct seq_file m = {
+		.private = dump->node,
+		.buf = buf,
+		.size = sizeof(buf),
+	};
+	long ret;
+
+	ret = set_cpus_allowed_ptr(current, cpumask_of(dump->cpu));
+	complete(&dump->there);
+	wait_for_completion(&dump->go);
+	if (!ret)
+		ret = dump->node->info_ent->show(&m, NULL);
+	complete(&dump->done);
+
+	return ret;
+}
+
+static void dput_node(void *dentry)
+{
+	dput(dentry);
+}
+
+/* The window's allocator is dumped to debugfs with its lock held, lest it change meanwhile. */
+static void dump_of_the_window_is_locked(struct kunit *test)
+{
+	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
+	spinlock_t *lock = &virtgpu_fake_vgdev(f)->host_visible_lock;
+	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
+	struct virtgpu_kunit_thread *thread;
+	struct dump_data *dump;
+	struct dentry *dentry;
+	bool contended;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs, to meet at a lock");
+	if (!IS_ENABLED(CONFIG_DEBUG_FS))
+		kunit_skip(test, "needs CONFIG_DEBUG_FS");
+
+	dump = kunit_kzalloc(test, sizeof(*dump), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, dump);
+	init_completion(&dump->there);
+	init_completion(&dump->go);
+	init_completion(&dump->done);
+	dentry = debugfs_lookup("virtio-gpu-host-visible-mm",
+				virtgpu_fake_drm(f)->primary->debugfs_root);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dentry);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, dput_node, dentry), 0);
+	dump->node = d_inode(dentry)->i_private;
+
+	migrate_disable();
+	dump->cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	thread = virtgpu_kunit_thread_run(f, "virtgpu-dump", dump_fn, dump);
+	wait_for_completion(&dump->there);
+	spin_lock(lock);
+	complete(&dump->go);
+	do {
+		contended = spin_is_contended(lock);
+		cpu_relax();
+	} while (!contended && !completion_done(&dump->done) && time_before(jiffies, end));
+	spin_unlock(lock);
+	migrate_enable();
+
+	KUNIT_EXPECT_TRUE_MSG(test, contended, "it does not take the lock");
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
+}
+
 /* The driver asks a device for its capability sets when it probes it. */
 static void probe_reads_capsets(struct kunit *test)
 {
@@ -540,6 +634,7 @@ static struct kunit_case virtio_gpu_device_cases[] = {
 	KUNIT_CASE(works_with_small_queue),
 	KUNIT_CASE(works_without_window),
 	KUNIT_CASE(works_with_huge_window),
+	KUNIT_CASE(dump_of_the_window_is_locked),
 	KUNIT_CASE(probe_reads_capsets),
 	KUNIT_CASE(probe_reads_displays),
 	KUNIT_CASE(two_devices),

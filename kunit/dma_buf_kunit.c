@@ -8,6 +8,9 @@
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/file.h>
+#include <linux/unaligned.h>
+#include <linux/uuid.h>
+#include <linux/virtio_dma_buf.h>
 
 #include <drm/drm_prime.h>
 
@@ -15,6 +18,7 @@
 #include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_deferred.h"
 
+#define ASSIGN_UUID	VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID
 #define MAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB
 #define UNMAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB
 #define DEFER		VIRTGPU_KUNIT_DEFER
@@ -26,10 +30,12 @@ struct dma_buf_test {
 	struct file *file;
 	struct file *keep;
 	u32 handle;
+	u32 resource_id;
 	struct dma_buf *dma_buf;
 	struct dma_buf_attachment *attach;
 	/* what the importer got: an address, or an error */
 	struct sg_table *sgt;
+	uuid_t uuid;
 };
 
 /* Undo what the test has not undone itself. */
@@ -65,14 +71,18 @@ static struct dma_buf_test *make(struct kunit *test, u32 blob_flags, u32 hints, 
 	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(importer, DMA_BIT_MASK(64)), 0);
 
 	params.window = window;
+	if (blob_flags & VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE)
+		params.features |= BIT_ULL(VIRTIO_GPU_F_RESOURCE_UUID);
 	t->f = virtgpu_fake_create(test, &params);
 	t->keep = virtgpu_kunit_open(t->f);
 	t->file = virtgpu_kunit_open(t->f);
 	virtgpu_fake_hold(t->f, MAP_BLOB);
+	virtgpu_fake_hold(t->f, ASSIGN_UUID);
 	rc = virtgpu_kunit_blob(SIZE, blob_flags | VIRTGPU_BLOB_FLAG_USE_SHAREABLE);
 	rc.blob_hints = hints;
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t->file, &rc), 0);
 	t->handle = rc.bo_handle;
+	t->resource_id = rc.res_handle;
 	virtgpu_fake_settle(t->f);
 
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, cleanup, t), 0);
@@ -308,6 +318,51 @@ static void unplug_ends_an_import(struct kunit *test)
 	finish(test, t);
 }
 
+static long uuid_fn(void *data)
+{
+	struct dma_buf_test *t = data;
+
+	return virtio_dma_buf_get_uuid(t->dma_buf, &t->uuid);
+}
+
+static struct dma_buf_test *make_cross_device(struct kunit *test,
+					      struct virtgpu_kunit_thread **thread)
+{
+	struct dma_buf_test *t = make(test, VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE, 0,
+				      virtgpu_fake_defaults.window);
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
+	*thread = virtgpu_kunit_thread_run(t->f, "virtgpu-uuid", uuid_fn, t);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(*thread));
+
+	return t;
+}
+
+/* Another virtio device that asks for the UUID waits for the host, and gets its answer. */
+static void uuid_waits_for_the_host(struct kunit *test)
+{
+	struct virtgpu_kunit_thread *thread;
+	struct dma_buf_test *t = make_cross_device(test, &thread);
+
+	virtgpu_fake_release_all(t->f, 0);
+	KUNIT_ASSERT_EQ(test, import_result(test, thread), 0);
+	KUNIT_EXPECT_EQ(test, get_unaligned_be32(&t->uuid), t->resource_id);
+
+	finish(test, t);
+}
+
+/* The wait ends when the device is unplugged. */
+static void unplug_ends_the_wait_for_a_uuid(struct kunit *test)
+{
+	struct virtgpu_kunit_thread *thread;
+	struct dma_buf_test *t = make_cross_device(test, &thread);
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
+	KUNIT_EXPECT_EQ(test, import_result(test, thread), -ENODEV);
+
+	finish(test, t);
+}
+
 static struct kunit_case dma_buf_cases[] = {
 	KUNIT_CASE_PARAM(import_waits_for_the_host, hint_gen_params),
 	KUNIT_CASE(export_maps_nothing),
@@ -319,6 +374,8 @@ static struct kunit_case dma_buf_cases[] = {
 	KUNIT_CASE(import_needs_mappable),
 	KUNIT_CASE_PARAM(nothing_of_an_unplugged_device, hint_gen_params),
 	KUNIT_CASE_PARAM(unplug_ends_an_import, hint_gen_params),
+	KUNIT_CASE(uuid_waits_for_the_host),
+	KUNIT_CASE(unplug_ends_the_wait_for_a_uuid),
 	{}
 };
 

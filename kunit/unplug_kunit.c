@@ -79,6 +79,25 @@ static void blobs_are_freed(struct kunit *test)
 	finish(&t);
 }
 
+/* Without 3D there is no context to detach them from, and nothing that delays it. */
+static void blobs_are_freed_without_3d(struct kunit *test)
+{
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	struct drm_virtgpu_resource_create_blob guest = {
+		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
+		.size = SIZE,
+	};
+	struct unplug_test t;
+
+	params.features &= ~(BIT_ULL(VIRTIO_GPU_F_VIRGL) | BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT));
+	t = make(test, &params);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &guest), 0);
+	virtgpu_fake_settle(t.f);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
+
+	finish(&t);
+}
+
 /* So are those whose CREATE_BLOB and MAP_BLOB the host has not answered. */
 static void unanswered_blobs_are_freed(struct kunit *test)
 {
@@ -288,6 +307,7 @@ static void full_ring(struct kunit *test)
 
 static struct kunit_case unplug_cases[] = {
 	KUNIT_CASE(blobs_are_freed),
+	KUNIT_CASE(blobs_are_freed_without_3d),
 	KUNIT_CASE(unanswered_blobs_are_freed),
 	KUNIT_CASE(dying_blobs_are_freed),
 	KUNIT_CASE(mapping_outlives_the_device),

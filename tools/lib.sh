@@ -24,8 +24,9 @@ bases() { (cd "$root/patches" && for f in */BASE; do [ ! -f "$f" ] || echo "${f%
 use_base() {
 	base=${1:?}
 	patches=$root/patches/$base
-	bases | grep -qxF -e "$base" || die "no such base '$base': have $(bases | paste -sd' ')"
-	local key value
+	local key value all
+	all=$(bases)
+	grep -qxF -e "$base" <<<"$all" || die "no such base '$base': have $(paste -sd' ' <<<"$all")"
 	package='' version='' upstream='' suite=''
 	while IFS='=' read -r key value; do
 		case $key in
@@ -78,3 +79,15 @@ apply_series() {
 maintainers_snippet() {
 	g -C "$1" diff "$2" "$3" -- MAINTAINERS | sed -n '/^+++/d; s/^+//p'
 }
+
+# the compiler, behind ccache where there is one
+cc=gcc
+if command -v ccache >/dev/null; then
+	cc='ccache gcc'
+	export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+fi
+
+# splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot
+splat='WARNING: |BUG: |INFO: (possible|suspicious|task|trying|rcu|lockdep)|UBSAN: |DEBUG_LOCKS_WARN_ON|Oops|Kernel panic'
+splat="$splat|general protection fault|list_(add|del) corruption|refcount_t: |sleeping function called|circular locking"
+splats() { grep -aE "$splat" "$1" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :; }

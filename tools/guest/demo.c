@@ -131,7 +131,8 @@ static void row_seconds(const char *what, double eager, double deferred)
 static void compare_ways(void)
 {
 	static struct way eager = { .hints = EAGER }, deferred = { .hints = DEFERRED };
-	unsigned long rounds = setting("ROUNDS", 8), min_ratio = setting("MIN_RATIO", 20);
+	unsigned long qemu = setting("QEMU_VERSION", 11), rounds = setting("ROUNDS", 8);
+	unsigned long min_ratio = setting("MIN_RATIO", qemu < 11 ? 100 : 20);
 	double spent = 0, eager_s, deferred_s, ratio, best;
 	unsigned int i;
 
