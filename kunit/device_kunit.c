@@ -288,6 +288,7 @@ static void works_with_huge_window(struct kunit *test)
  * struct dump_data - dumps the window's allocator, on another CPU than the test's
  * @node: the file in debugfs
  * @cpu: the other CPU
+ * @chosen: @cpu is valid
  * @there: the task is on it
  * @go: it is to dump
  * @done: it has
@@ -295,6 +296,7 @@ static void works_with_huge_window(struct kunit *test)
 struct dump_data {
 	struct drm_info_node *node;
 	unsigned int cpu;
+	struct completion chosen;
 	struct completion there;
 	struct completion go;
 	struct completion done;
@@ -311,6 +313,7 @@ static long dump_fn(void *data)
 	};
 	long ret;
 
+	wait_for_completion(&dump->chosen);
 	ret = set_cpus_allowed_ptr(current, cpumask_of(dump->cpu));
 	complete(&dump->there);
 	wait_for_completion(&dump->go);
@@ -331,9 +334,9 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 {
 	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
 	spinlock_t *lock = &virtgpu_fake_vgdev(f)->host_visible_lock;
-	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
 	struct virtgpu_kunit_thread *thread;
 	struct dump_data *dump;
+	unsigned long end;
 	struct dentry *dentry;
 	bool contended;
 
@@ -344,6 +347,7 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 
 	dump = kunit_kzalloc(test, sizeof(*dump), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, dump);
+	init_completion(&dump->chosen);
 	init_completion(&dump->there);
 	init_completion(&dump->go);
 	init_completion(&dump->done);
@@ -353,10 +357,12 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, dput_node, dentry), 0);
 	dump->node = d_inode(dentry)->i_private;
 
+	thread = virtgpu_kunit_thread_run(f, "virtgpu-dump", dump_fn, dump);
 	migrate_disable();
 	dump->cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
-	thread = virtgpu_kunit_thread_run(f, "virtgpu-dump", dump_fn, dump);
+	complete(&dump->chosen);
 	wait_for_completion(&dump->there);
+	end = jiffies + VIRTGPU_FAKE_TIMEOUT;
 	spin_lock(lock);
 	complete(&dump->go);
 	do {

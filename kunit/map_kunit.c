@@ -730,10 +730,10 @@ static long create_fn(void *data)
 }
 
 /*
- * So can a task that creates an eager blob, though it has to wait for room once more, to have the
- * host drop the blob. Nothing of it is left.
+ * A task that creates an eager blob and is killed while it waits for room gives up on the blob. It
+ * has to wait for room once more, unkillably, to have the host drop it. Nothing of it is left.
  */
-static void create_can_be_killed_in_a_full_ring(struct kunit *test)
+static void killed_create_leaves_nothing(struct kunit *test)
 {
 	struct map_test t = make(test, small_ring());
 	struct virtgpu_kunit_thread *thread;
@@ -1012,7 +1012,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE(killed_task_leaves_others_waiting),
 	KUNIT_CASE(mmap_waits_for_room_in_the_ring),
 	KUNIT_CASE(mmap_can_be_killed_in_a_full_ring),
-	KUNIT_CASE(create_can_be_killed_in_a_full_ring),
+	KUNIT_CASE(killed_create_leaves_nothing),
 	KUNIT_CASE(map_ioctl_can_be_killed_in_a_full_ring),
 	KUNIT_CASE(unplug_ends_a_wait_for_room),
 	KUNIT_CASE_PARAM(many_mmap_one_blob, shared_gen_params),

@@ -82,6 +82,31 @@ static void failed_command_leaves_nothing(struct kunit *test)
 	virtgpu_kunit_expect_clean(f);
 }
 
+/* Submit commands, which the host does not look into, with a fence if the caller wants one. */
+static int submit(struct kunit *test, struct file *file, struct dma_fence **fence)
+{
+	struct drm_virtgpu_execbuffer exec = {
+		.flags = fence ? VIRTGPU_EXECBUF_FENCE_FD_OUT : 0,
+		.size = 4,
+		.fence_fd = -1,
+	};
+	int ret;
+
+	exec.command = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_TRUE(test, exec.command && !IS_ERR_VALUE((unsigned long)exec.command));
+	ret = virtgpu_kunit_ioctl(file, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec);
+	if (ret || !fence)
+		return ret;
+
+	KUNIT_ASSERT_GE(test, exec.fence_fd, 0);
+	*fence = sync_file_get_fence(exec.fence_fd);
+	KUNIT_EXPECT_EQ(test, close_fd(exec.fence_fd), 0);
+	KUNIT_ASSERT_NOT_NULL(test, *fence);
+
+	return 0;
+}
+
 /*
  * A submission that the virtqueue does not take signals its fence with the error: nobody else is
  * going to.
@@ -92,26 +117,15 @@ static void fence_of_a_failed_command_is_signaled(struct kunit *test)
 	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
 	struct file *file = virtgpu_kunit_open(f);
 	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(PAGE_SIZE, 0);
-	struct drm_virtgpu_execbuffer exec = {
-		.flags = VIRTGPU_EXECBUF_FENCE_FD_OUT,
-		.size = 4,
-		.fence_fd = -1,
-	};
-	struct dma_fence *fence;
+	struct dma_fence *fence = NULL;
 
 	/* for the context */
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
 	virtgpu_fake_settle(f);
-	exec.command = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS, 0);
-	KUNIT_ASSERT_TRUE(test, exec.command && !IS_ERR_VALUE((unsigned long)exec.command));
 
 	virtio_break_device(vgdev->vdev);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_ioctl(file, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec), 0);
+	KUNIT_EXPECT_EQ(test, submit(test, file, &fence), 0);
 	__virtio_unbreak_device(vgdev->vdev);
-	KUNIT_ASSERT_GE(test, exec.fence_fd, 0);
-	fence = sync_file_get_fence(exec.fence_fd);
-	KUNIT_EXPECT_EQ(test, close_fd(exec.fence_fd), 0);
 	KUNIT_ASSERT_NOT_NULL(test, fence);
 	KUNIT_EXPECT_EQ(test, dma_fence_get_status(fence), -EIO);
 	dma_fence_put(fence);
@@ -122,6 +136,40 @@ static void fence_of_a_failed_command_is_signaled(struct kunit *test)
 	virtgpu_kunit_expect_clean(f);
 }
 
+/* So it is with the fence of a command that a device has not answered when it is unplugged. */
+static void fence_of_an_unanswered_command_is_signaled(struct kunit *test)
+{
+	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
+	struct file *keep = virtgpu_kunit_open(f), *file = virtgpu_kunit_open(f);
+	struct dma_fence *fence = NULL;
+
+	virtgpu_fake_hold(f, VIRTIO_GPU_CMD_SUBMIT_3D);
+	KUNIT_ASSERT_EQ(test, submit(test, file, &fence), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait_held(f, 1));
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(fence), 0);
+
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(f));
+	KUNIT_EXPECT_EQ(test, dma_fence_get_status(fence), -ENODEV);
+	KUNIT_EXPECT_EQ(test, pending_fences(virtgpu_fake_vgdev(f)), 0);
+	dma_fence_put(fence);
+
+	virtgpu_kunit_close(f, file);
+	virtgpu_kunit_expect_clean(f);
+	virtgpu_kunit_close(f, keep);
+}
+
+struct delete_data {
+	struct file *file;
+	u32 handle;
+};
+
+static long delete_fn(void *data)
+{
+	struct delete_data *delete = data;
+
+	return virtgpu_kunit_delete(delete->file, delete->handle);
+}
+
 /*
  * The host is told to drop a resource even if that takes more room in the ring than was counted on,
  * because there is no memory for an indirect table; here, because the ring does without them.
@@ -130,23 +178,37 @@ static void unref_is_not_lost(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
 	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(PAGE_SIZE, 0);
-	struct virtio_gpu_device *vgdev;
+	struct virtgpu_kunit_thread *thread;
+	struct delete_data *delete;
 	struct virtgpu_fake *f;
 	struct file *file;
 
-	params.vq_num = 2;
+	delete = kunit_kzalloc(test, sizeof(*delete), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, delete);
+	params.vq_num = 4;
 	params.features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
 	f = virtgpu_fake_create(test, &params);
-	vgdev = virtgpu_fake_vgdev(f);
 	file = virtgpu_kunit_open(f);
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
 	virtgpu_fake_settle(f);
 
-	/* each command takes the whole ring, though one slot is said to be enough */
-	vgdev->has_indirect = true;
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(file, rc.bo_handle), 0);
+	/* a submission takes three slots; the one that is left is said to be enough */
+	virtgpu_fake_hold(f, VIRTIO_GPU_CMD_SUBMIT_3D);
+	KUNIT_ASSERT_EQ(test, submit(test, file, NULL), 0);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(f, 1));
+	virtgpu_fake_vgdev(f)->has_indirect = true;
+	delete->file = file;
+	delete->handle = rc.bo_handle;
+	thread = virtgpu_kunit_thread_run(f, "virtgpu-delete", delete_fn, delete);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
+
+	virtgpu_fake_release_all(f, 0);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
 	virtgpu_fake_settle(f);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE), 1);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_UNREF), 1);
+	virtgpu_fake_vgdev(f)->has_indirect = false;
 
 	virtgpu_kunit_close(f, file);
 	virtgpu_kunit_expect_clean(f);
@@ -155,6 +217,7 @@ static void unref_is_not_lost(struct kunit *test)
 static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(failed_command_leaves_nothing),
 	KUNIT_CASE(fence_of_a_failed_command_is_signaled),
+	KUNIT_CASE(fence_of_an_unanswered_command_is_signaled),
 	KUNIT_CASE(unref_is_not_lost),
 	{}
 };

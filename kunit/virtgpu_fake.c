@@ -283,7 +283,7 @@ static bool virtgpu_fake_aligned(struct virtgpu_fake *f, u64 x)
 	if (!PAGE_ALIGNED(x))
 		return false;
 
-	return !align || !virtio_has_feature(&f->vdev, VIRTIO_GPU_F_BLOB_ALIGNMENT) ||
+	return !align || !__virtio_test_bit(&f->vdev, VIRTIO_GPU_F_BLOB_ALIGNMENT) ||
 	       IS_ALIGNED(x, align);
 }
 

@@ -20,20 +20,22 @@ need() {
 
 bases() { (cd "$root/patches" && for f in */BASE; do [ ! -f "$f" ] || echo "${f%/BASE}"; done); }
 
-# use_base NAME: sets base, patches, and the BASE file's package, version, upstream, suite
+# use_base NAME: sets base, patches, and the BASE file's package, version, upstream, suite, and stages: the
+# long ones that 'make check' runs for this base, unless it is asked for this base alone
 use_base() {
 	base=${1:?}
 	patches=$root/patches/$base
 	local key value all
 	all=$(bases)
 	grep -qxF -e "$base" <<<"$all" || die "no such base '$base': have $(paste -sd' ' <<<"$all")"
-	package='' version='' upstream='' suite=''
+	package='' version='' upstream='' suite='' stages=''
 	while IFS='=' read -r key value; do
 		case $key in
 		package) package=$value ;;
 		version) version=$value ;;
 		upstream) upstream=$value ;;
 		suite) suite=$value ;;
+		stages) stages=$value ;;
 		'' | \#*) ;;
 		*) die "patches/$base/BASE: unknown key '$key'" ;;
 		esac
