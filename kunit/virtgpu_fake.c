@@ -886,12 +886,26 @@ static void virtgpu_fake_reset(struct virtio_device *vdev)
 	virtgpu_fake_stop(f);
 }
 
+/* A driver that is still at work on its queues would crash; let it fail instead. */
+static void virtgpu_fake_expect_idle(struct virtgpu_fake *f)
+{
+	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
+
+	if (!vgdev)
+		return;
+
+	if (work_busy(&vgdev->ctrlq.dequeue_work))
+		virtgpu_fake_blame(f, "virtqueues deleted while answers are dealt with");
+	flush_work(&vgdev->ctrlq.dequeue_work);
+}
+
 static void virtgpu_fake_del_vqs(struct virtio_device *vdev)
 {
 	struct virtgpu_fake *f = vdev_to_fake(vdev);
 	unsigned int i;
 
 	virtgpu_fake_stop(f);
+	virtgpu_fake_expect_idle(f);
 	for (i = 0; i < VIRTGPU_FAKE_NUM_VQS; i++) {
 		if (f->vqs[i].vq)
 			vring_del_virtqueue(f->vqs[i].vq);
