@@ -894,9 +894,12 @@ static void virtgpu_fake_expect_idle(struct virtgpu_fake *f)
 	if (!vgdev)
 		return;
 
-	if (work_busy(&vgdev->ctrlq.dequeue_work))
+	if (work_busy(&vgdev->ctrlq.dequeue_work) || work_busy(&vgdev->cursorq.dequeue_work) ||
+	    work_busy(&vgdev->obj_free_work))
 		virtgpu_fake_blame(f, "virtqueues deleted while answers are dealt with");
 	flush_work(&vgdev->ctrlq.dequeue_work);
+	flush_work(&vgdev->cursorq.dequeue_work);
+	flush_work(&vgdev->obj_free_work);
 }
 
 static void virtgpu_fake_del_vqs(struct virtio_device *vdev)

@@ -264,7 +264,7 @@ static bool virtgpu_kunit_find_leaks(struct virtgpu_fake *f, struct virtgpu_kuni
 
 /**
  * virtgpu_kunit_expect_clean - expect that nothing is left
- * @f: the device, which is plugged in still
+ * @f: the device; one that was unplugged has forgotten what it held
  *
  * To be called when all is closed and unmapped. What a worker has yet to free is waited for.
  */
