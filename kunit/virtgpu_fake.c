@@ -2,6 +2,7 @@
 
 #include <kunit/device.h>
 #include <kunit/test.h>
+#include <linux/debug_locks.h>
 #include <linux/dma-mapping.h>
 #include <linux/file.h>
 #include <linux/ioport.h>
@@ -113,6 +114,8 @@ struct virtgpu_fake {
 	struct kref ref;
 	struct kunit *test;
 	struct virtgpu_fake_params params;
+	/* as it was: the lock debugging gives up with its first report */
+	int debug_locks;
 
 	struct virtio_device vdev;
 	struct device *parent;
@@ -1085,6 +1088,7 @@ static void virtgpu_fake_cleanup(void *data)
 		KUNIT_EXPECT_TRUE_MSG(test, virtgpu_fake_wait_drm_released(f),
 				      "somebody holds on to the DRM device");
 	}
+	KUNIT_EXPECT_EQ_MSG(test, debug_locks, f->debug_locks, "see the kernel's log");
 	KUNIT_EXPECT_EQ_MSG(test, virtgpu_fake_violations(f), 0, "the first one: %s",
 			    virtgpu_fake_violation(f));
 	kref_put(&f->ref, virtgpu_fake_free);
@@ -1132,6 +1136,7 @@ struct virtgpu_fake *virtgpu_fake_create(struct kunit *test, const struct virtgp
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	kref_init(&f->ref);
 	f->test = test;
+	f->debug_locks = debug_locks;
 	f->params = *p;
 	f->config.num_scanouts = cpu_to_le32(p->num_scanouts);
 	f->config.num_capsets = cpu_to_le32(p->num_capsets);
