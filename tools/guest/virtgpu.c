@@ -99,6 +99,23 @@ int blob_destroy(int fd, uint32_t handle)
 	return do_ioctl(fd, DRM_IOCTL_GEM_CLOSE, &gem_close);
 }
 
+int blob_export(int fd, uint32_t handle)
+{
+	struct drm_prime_handle prime = { .handle = handle, .flags = DRM_RDWR | DRM_CLOEXEC };
+	int ret = do_ioctl(fd, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime);
+
+	return ret ? ret : prime.fd;
+}
+
+int blob_import(int fd, int dma_buf, uint32_t *handle)
+{
+	struct drm_prime_handle prime = { .fd = dma_buf };
+	int ret = do_ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime);
+
+	*handle = prime.handle;
+	return ret;
+}
+
 int blob_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_virtgpu_map map = { .handle = handle };

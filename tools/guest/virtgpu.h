@@ -31,6 +31,9 @@ int virtgpu_open(void);
 long virtgpu_param(int fd, uint64_t param);
 int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle);
 int blob_destroy(int fd, uint32_t handle);
+/* A dma-buf of the blob, a new file; and the handle of one that was exported. */
+int blob_export(int fd, uint32_t handle);
+int blob_import(int fd, int dma_buf, uint32_t *handle);
 int blob_offset(int fd, uint32_t handle, uint64_t *offset);
 /* MAP ioctl and mmap(): MAP_FAILED and errno as mmap() has it. */
 void *blob_map(int fd, uint32_t handle, size_t size);
