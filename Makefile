@@ -1,50 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # BASE=   the kernel the series is for: a directory under patches/
 # KERNEL= a kernel tree of your own to take as the base; it is only read
-# ARCH=   what 'make kunit' runs on: um, x86_64
 # QEMU=   the QEMU to run
 # ACCEL=  tcg or kvm
-all := $(if $(filter command line environment,$(origin BASE)),$(BASE))
-each := $(or $(all),$(patsubst patches/%/BASE,%,$(wildcard patches/*/BASE)))
-BASE ?= linux-6.12.y
-ARCH ?= um x86_64
+one := $(if $(filter command line environment,$(origin BASE)),$(BASE))
+base := $(or $(one),linux-6.12.y)
 export KERNEL QEMU ACCEL SIGNOFF
+
+# in the order in which they share what is built
+fast := tools series style uapi
+usual := $(fast) build bisect kunit modules negative kasan faults guest docs
 
 help:		## this text
 	@sed -n 's/:.*\t## /\t/p; s/^# \([A-Z]*=\)/\1/p' Makefile
 
 demo:		## show what the series is for on a virtual machine
 	@tools/deps --install build demo
-	@tools/demo $(BASE)
+	@tools/demo $(base)
 
-check:		## check everything, for all bases unless BASE= is given
-	@tools/check $(all)
-
-check-series:	## check that the patches apply and agree with what is generated
-	@tools/check-series $(BASE)
-
-kunit:		## run the KUnit suites, on ARCH=um and ARCH=x86_64
-	@tools/deps --install build kunit
-	@set -e; for a in $(ARCH); do tools/kunit $(BASE) $$a; done
-
-negative:	## run them without the series too, where they must fail as the table says; all bases unless BASE= is given
-	@tools/deps --install build kunit
-	@set -e; for b in $(each); do tools/negative $$b; done
-
-hang:		## show on a virtual machine what a full window does, without the series and with it
+hang:		## show there what a full window does, without the series and with it
 	@tools/deps --install build demo
-	@tools/hang $(BASE)
+	@tools/hang $(base)
+
+check-fast:	## check in a minute that the patches are good mails and patches, for all bases unless BASE= is given
+	@BASE=$(one) tools/check $(fast)
+
+check:		## check all that can be checked in an hour
+	@BASE=$(one) tools/check $(usual)
+
+# each of these stages by itself
+$(usual):
+	@BASE=$(one) tools/check $@
 
 tree:		## make build/tree/BASE, a git tree with one commit per patch, to hack in
-	@tools/make-tree $(BASE)
+	@tools/make-tree $(base)
 
 export:		## write the patches back from build/tree/BASE
-	@tools/export $(BASE)
+	@tools/export $(base)
 
 mbox:		## write the series as mails to build/mbox/BASE; SIGNOFF=1 signs them off as you
-	@tools/mbox $(BASE)
+	@tools/mbox $(base)
 
 clean:		## remove build/ and all that is in it
 	rm -rf build
 
-.PHONY: help demo check check-series kunit negative hang tree export mbox clean
+.PHONY: help demo hang check-fast check $(usual) tree export mbox clean

@@ -20,8 +20,8 @@ need() {
 
 bases() { (cd "$root/patches" && for f in */BASE; do [ ! -f "$f" ] || echo "${f%/BASE}"; done); }
 
-# use_base NAME: sets base, patches, and the BASE file's package, version, upstream, suite, and stages: the
-# long ones that 'make check' runs for this base, unless it is asked for this base alone
+# use_base NAME: sets base, patches, and the BASE file's package, version, upstream, suite, and stages: those
+# that 'make check' and 'make check-all' run for this base and not for all (tools/check)
 use_base() {
 	base=${1:?}
 	patches=$root/patches/$base
@@ -45,6 +45,42 @@ use_base() {
 	fi
 }
 
+# hold: build/steps/BASE and what is built from it, for this tool and those it calls
+hold() {
+	[ "${HELD-}" != "$base" ] || return 0
+	need flock
+	mkdir -p "$build/steps"
+	exec 7>"$build/steps/.$base.lock"
+	flock -n 7 || die "another tool is building $base here: wait for its end"
+	export HELD=$base
+}
+
+# result ok|not ok TEXT: a line of the result; total: the last one, and whether nothing failed
+passed=0 failed=0 skipped=0
+result() {
+	case $1 in
+	ok) passed=$((passed + 1)) ;;
+	skip) skipped=$((skipped + 1)) ;;
+	*) failed=$((failed + 1)) ;;
+	esac
+	echo "$*"
+}
+total() {
+	echo "$passed passed, $failed failed, $skipped skipped"
+	[ "$failed" -eq 0 ]
+}
+
+# check NAME COMMAND...: a result; of what the command says, a failure shows the first lines
+check() {
+	local name=$1 why
+	shift
+	if why=$("$@" 2>&1); then
+		result ok "$base: $name"
+	else
+		result not ok "$base: $name: $(head -n 3 <<<"$why" | paste -sd';')"
+	fi
+}
+
 # git with an identity where the caller has none, and no other personal setting
 ident_name=$(git config user.name 2>/dev/null || echo nobody)
 ident_email=$(git config user.email 2>/dev/null || echo nobody@localhost)
@@ -55,6 +91,9 @@ g() {
 
 # the patches in series order
 series() { sed -E 's/[[:space:]]*(#.*)?$//; s/[[:space:]].*//; /^$/d' "$1/series"; }
+
+# subject PATCH: without [PATCH n/m], unfolded
+subject() { git mailinfo /dev/null /dev/null <"$1" | sed -n 's/^Subject: //p'; }
 
 # the files a series touches
 touched() {
@@ -89,7 +128,13 @@ if command -v ccache >/dev/null; then
 	export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 fi
 
+# what all who build on UML ask kunit.py for: the configuration, and how to make it
+um=(--kunitconfig=drivers/gpu/drm/virtio/tests --kconfig_add CONFIG_MODULES=y)
+um_make=(--jobs="$(nproc)" --make_options "CC=$cc")
+
 # splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot
 splat='WARNING: |BUG: |INFO: (possible|suspicious|task|trying|rcu|lockdep)|UBSAN: |DEBUG_LOCKS_WARN_ON|Oops|Kernel panic'
 splat="$splat|general protection fault|list_(add|del) corruption|refcount_t: |sleeping function called|circular locking"
-splats() { grep -aE "$splat" "$1" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :; }
+splats() {
+	grep -aE "$splat" "$1" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
+}
