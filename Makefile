@@ -10,6 +10,7 @@ export KERNEL QEMU ACCEL SIGNOFF
 # in the order in which they share what is built
 fast := tools series style uapi
 usual := $(fast) build bisect kunit modules negative kasan faults guest docs
+stages := $(usual) coverage compilers races long
 
 help:		## this text
 	@sed -n 's/:.*\t## /\t/p; s/^# \([A-Z]*=\)/\1/p' Makefile
@@ -28,8 +29,11 @@ check-fast:	## check in a minute that the patches are good mails and patches, fo
 check:		## check all that can be checked in an hour
 	@BASE=$(one) tools/check $(usual)
 
+check-all:	## check all there is, in some hours
+	@BASE=$(one) tools/check $(stages)
+
 # each of these stages by itself
-$(usual):
+$(stages):
 	@BASE=$(one) tools/check $@
 
 tree:		## make build/tree/BASE, a git tree with one commit per patch, to hack in
@@ -44,4 +48,4 @@ mbox:		## write the series as mails to build/mbox/BASE; SIGNOFF=1 signs them off
 clean:		## remove build/ and all that is in it
 	rm -rf build
 
-.PHONY: help demo hang check-fast check $(usual) tree export mbox clean
+.PHONY: help demo hang check-fast check check-all $(stages) tree export mbox clean

@@ -460,6 +460,7 @@ struct virtgpu_kunit_thread *virtgpu_kunit_thread_run(struct virtgpu_fake *f, co
 		ret = PTR_ERR(thread->task);
 		kfree(thread);
 		KUNIT_ASSERT_EQ(test, ret, 0);
+		return NULL;
 	}
 
 	get_task_struct(thread->task);

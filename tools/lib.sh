@@ -122,19 +122,26 @@ maintainers_snippet() {
 }
 
 # the compiler, behind ccache where there is one
-cc=gcc
+ccache=''
 if command -v ccache >/dev/null; then
-	cc='ccache gcc'
+	ccache='ccache '
 	export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 fi
+cc=${ccache}gcc
 
 # what all who build on UML ask kunit.py for: the configuration, and how to make it
 um=(--kunitconfig=drivers/gpu/drm/virtio/tests --kconfig_add CONFIG_MODULES=y)
 um_make=(--jobs="$(nproc)" --make_options "CC=$cc")
 
-# splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot
+# splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot; and KCSAN finds
+# races that are not the driver's
 splat='WARNING: |BUG: |INFO: (possible|suspicious|task|trying|rcu|lockdep)|UBSAN: |DEBUG_LOCKS_WARN_ON|Oops|Kernel panic'
 splat="$splat|general protection fault|list_(add|del) corruption|refcount_t: |sleeping function called|circular locking"
 splats() {
-	grep -aE "$splat" "$1" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
+	awk '/BUG: KCSAN: / { kcsan = $0; own = 0 }
+		!kcsan { print; next }
+		/(virtio_gpu|virtgpu)_/ { own = 1 }
+		/=====$/ { if (own) print kcsan; kcsan = "" }
+		END { if (kcsan) print kcsan }' "$1" |
+		grep -aE "$splat" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
 }
