@@ -23,9 +23,6 @@
 /* A host that has not answered after this long never will. */
 #define ANSWER_SECONDS	120
 
-#define EAGER		0
-#define DEFERRED	DRM_VIRTGPU_BLOB_FLAG_HINT_DEFER_MAPPING
-
 struct way {
 	uint32_t hints;
 	unsigned int rounds;
@@ -104,16 +101,9 @@ static void measure(struct way *way)
 	       way->create[n], way->destroy[n]);
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double median(double *of, unsigned int n)
 {
-	qsort(of, n, sizeof(*of), compare);
+	sort_doubles(of, n);
 	return n % 2 ? of[n / 2] : (of[n / 2 - 1] + of[n / 2]) / 2;
 }
 
@@ -187,29 +177,6 @@ static void compare_ways(void)
 	      min_ratio);
 }
 
-static uint32_t pattern(size_t i)
-{
-	return i * 2654435761u ^ 0x5eed;
-}
-
-static void fill(volatile uint32_t *at)
-{
-	size_t i;
-
-	for (i = 0; i < blob_size / sizeof(*at); i++)
-		at[i] = pattern(i);
-}
-
-static bool intact(volatile uint32_t *at)
-{
-	size_t i;
-
-	for (i = 0; i < blob_size / sizeof(*at); i++)
-		if (at[i] != pattern(i))
-			return false;
-	return true;
-}
-
 /* One blob from creation to destruction, written and read through two mappings. */
 static void use_blob(uint32_t hints)
 {
@@ -239,15 +206,15 @@ static void use_blob(uint32_t hints)
 	check(used == blob_size && commands.sent[CMD_MAP_BLOB] == 1,
 	      "%s: mapped, it takes %llu bytes of the window, %u MAP_BLOB sent", way,
 	      (unsigned long long)used, commands.sent[CMD_MAP_BLOB]);
-	fill(at);
-	check(intact(at), "%s: what is written is read back", way);
+	fill(at, blob_size, 0x5eed);
+	check(!differences(at, blob_size, 0x5eed), "%s: what is written is read back", way);
 	munmap(at, blob_size);
 
 	at = blob_map(fd, handle, blob_size);
 	if (!check(at != MAP_FAILED, "%s: second mmap%s%s", way, at == MAP_FAILED ? ": " : "",
 		   at == MAP_FAILED ? strerror(errno) : ""))
 		goto destroy;
-	check(intact(at), "%s: unmapped and mapped again, the data is intact", way);
+	check(!differences(at, blob_size, 0x5eed), "%s: unmapped and mapped again, the data is intact", way);
 	munmap(at, blob_size);
 	commands_read();
 	check(commands.sent[CMD_MAP_BLOB] == 1, "%s: two mmaps, %u MAP_BLOB sent", way,

@@ -22,8 +22,6 @@
 #define DEBUGFS		"/sys/kernel/debug/"
 #define KMEMLEAK	DEBUGFS "kmemleak"
 #define SIZE		(1UL << 16)
-#define EAGER		0
-#define DEFERRED	DRM_VIRTGPU_BLOB_FLAG_HINT_DEFER_MAPPING
 
 /* What one round has made, and its end has to clear away. */
 static struct {

@@ -158,3 +158,44 @@ void write_file(const char *path, const char *text)
 		bail("cannot write '%s' to %s: %s", text, path, strerror(errno));
 	close(fd);
 }
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+void sort_doubles(double *of, unsigned int n)
+{
+	qsort(of, n, sizeof(*of), compare);
+}
+
+const char *kernel_message(const char *except)
+{
+	static char first[256];
+	static int fd = -1;
+	char record[8192], *text;
+	bool found = false;
+	ssize_t n;
+
+	if (fd < 0) {
+		fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0 || lseek(fd, 0, SEEK_END) < 0)
+			bail("cannot read /dev/kmsg: %s", strerror(errno));
+	}
+	/* "level and facility,number,time,flag;text"; EPIPE: some are overwritten. */
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+		if (n < 0)
+			continue;
+		record[n] = 0;
+		text = strchr(record, ';');
+		if (!text || (strtoul(record, NULL, 10) & 7) > 4 || (except && strstr(text, except)))
+			continue;
+		text[1 + strcspn(text + 1, "\n")] = 0;
+		if (!found)
+			snprintf(first, sizeof(first), "%s", text + 1);
+		found = true;
+	}
+	return found ? first : NULL;
+}

@@ -23,5 +23,11 @@ unsigned long setting(const char *name, unsigned long otherwise);
 /* Seconds of CLOCK_MONOTONIC, the clock the trace uses too. */
 double now(void);
 void write_file(const char *path, const char *text);
+/*
+ * The first warning or worse in the kernel's log since the last call; those that
+ * contain "except" do not count. NULL: none.
+ */
+const char *kernel_message(const char *except);
+void sort_doubles(double *of, unsigned int n);
 
 #endif

@@ -17,8 +17,6 @@
 #include "guest.h"
 #include "virtgpu.h"
 
-#define EAGER		0
-#define DEFERRED	DRM_VIRTGPU_BLOB_FLAG_HINT_DEFER_MAPPING
 #define MAX_BLOBS	4096
 #define MAX_ROUNDS	31
 #define ANSWER_SECONDS	120
@@ -68,13 +66,6 @@ static double round_of(uint32_t hints)
 	return end - start;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 int main(void)
 {
 	double ratio[MAX_ROUNDS], eager, deferred;
@@ -109,7 +100,7 @@ int main(void)
 		printf("# round %u: eager %.4f s, deferred %.4f s, %.2f times\n", i + 1, eager,
 		       deferred, ratio[i]);
 	}
-	qsort(ratio, rounds, sizeof(ratio[0]), compare);
+	sort_doubles(ratio, rounds);
 	check(!percent || ratio[rounds / 2] * 100 <= percent,
 	      "%lu blobs created and mapped: deferred ones take %.2f times as long (median of %lu, quartiles %.2f and %.2f)",
 	      blobs, ratio[rounds / 2], rounds, ratio[rounds / 4], ratio[3 * rounds / 4]);

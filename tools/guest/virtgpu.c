@@ -15,6 +15,13 @@
 
 #define TRACING		"/sys/kernel/tracing/"
 #define CAPSET_VIRGL2	2
+/* From here on, an answer is a refusal. */
+#define RESP_ERR	0x1200
+
+/* Of Gallium, as virgl has them: target, format, bind. */
+#define BUFFER		0
+#define R8_UNORM	64
+#define VERTEX_BUFFER	(1 << 4)
 
 static int do_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -36,9 +43,14 @@ int virtgpu_open(void)
 		.num_params = 1,
 		.ctx_set_params = (uintptr_t)&capset,
 	};
-	int fd = open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC);
-	int ret;
+	int fd, ret;
+	glob_t g;
 
+	/* A device that comes back while its old file is open gets another number. */
+	if (glob("/dev/dri/renderD*", 0, NULL, &g))
+		return -ENOENT;
+	fd = open(g.gl_pathv[0], O_RDWR | O_CLOEXEC);
+	globfree(&g);
 	if (fd < 0)
 		return -errno;
 	ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_CONTEXT_INIT, &init);
@@ -61,10 +73,11 @@ long virtgpu_param(int fd, uint64_t param)
 	return ret ? ret : value;
 }
 
-int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
+void blob_request(struct blob_request *request, uint64_t size, uint32_t hints)
 {
-	static uint32_t last_id;
-	uint32_t id = ++last_id;
+	static uint16_t last_id;
+	/* A child that has inherited the file has the same context. */
+	uint32_t id = getpid() << 16 | ++last_id;
 	/*
 	 * The host makes the blob out of the resource this command defines: a
 	 * buffer that may stay mapped and needs no flushing, else the host
@@ -72,23 +85,66 @@ int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
 	 */
 	uint32_t cmd[] = {
 		48 | 11 << 16,		/* PIPE_RESOURCE_CREATE, 11 dwords */
-		0, 64, 1 << 4,		/* buffer, R8_UNORM, vertex buffer */
+		BUFFER, R8_UNORM, VERTEX_BUFFER,
 		size, 1, 1, 1, 0, 0,	/* width ... samples */
 		2 | 4,			/* persistent, coherent */
 		id,
 	};
-	struct drm_virtgpu_resource_create_blob create = {
-		.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
-		.blob_flags = VIRTGPU_BLOB_FLAG_USE_MAPPABLE,
-		.size = size,
-		.cmd_size = sizeof(cmd),
-		.cmd = (uintptr_t)cmd,
-		.blob_id = id,
-		.blob_hints = hints,
-	};
-	int ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, &create);
 
-	*handle = create.bo_handle;
+	*request = (struct blob_request){
+		.create = {
+			.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
+			.blob_flags = VIRTGPU_BLOB_FLAG_USE_MAPPABLE,
+			.size = size,
+			.cmd_size = sizeof(cmd),
+			.blob_id = id,
+			.blob_hints = hints,
+		},
+	};
+	memcpy(request->cmd, cmd, sizeof(cmd));
+}
+
+static void point_to_cmd(struct blob_request *request)
+{
+	if (request->create.cmd_size)
+		request->create.cmd = (uintptr_t)request->cmd;
+}
+
+int blob_request_send(int fd, struct blob_request *request)
+{
+	point_to_cmd(request);
+	return do_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, &request->create);
+}
+
+int blob_request_send_old(int fd, struct blob_request *request)
+{
+	point_to_cmd(request);
+	return do_ioctl(fd, _IOC(_IOC_READ | _IOC_WRITE, DRM_IOCTL_BASE,
+				 DRM_COMMAND_BASE + DRM_VIRTGPU_RESOURCE_CREATE_BLOB,
+				 offsetof(struct drm_virtgpu_resource_create_blob, blob_hints)),
+			&request->create);
+}
+
+int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
+{
+	struct blob_request request;
+	int ret;
+
+	blob_request(&request, size, hints);
+	ret = blob_request_send(fd, &request);
+	*handle = request.create.bo_handle;
+	return ret;
+}
+
+int blob_create_unmappable(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
+{
+	struct blob_request request;
+	int ret;
+
+	blob_request(&request, size, hints);
+	request.cmd[10] = 0;
+	ret = blob_request_send(fd, &request);
+	*handle = request.create.bo_handle;
 	return ret;
 }
 
@@ -137,32 +193,208 @@ void *blob_map(int fd, uint32_t handle, size_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 }
 
-uint64_t window_used(void)
+static uint32_t word(uint32_t i, uint32_t seed)
+{
+	return (i + seed) * 2654435761u ^ seed;
+}
+
+void fill(volatile uint32_t *at, size_t size, uint32_t seed)
+{
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*at); i++)
+		at[i] = word(i, seed);
+}
+
+size_t differences(const volatile uint32_t *at, size_t size, uint32_t seed)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < size / sizeof(*at); i++)
+		n += at[i] != word(i, seed);
+	return n;
+}
+
+/* A resource of virgl with memory of the guest. */
+struct peer {
+	uint32_t handle;
+	size_t size;
+	void *at;
+};
+
+static int peer_create(int fd, size_t size, struct peer *peer)
+{
+	struct drm_virtgpu_resource_create create = {
+		.target = BUFFER, .format = R8_UNORM, .bind = VERTEX_BUFFER,
+		.width = size, .height = 1, .depth = 1, .array_size = 1,
+		.size = size,
+	};
+	int ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &create);
+
+	if (ret)
+		return ret;
+	peer->handle = create.bo_handle;
+	peer->size = size;
+	peer->at = blob_map(fd, peer->handle, size);
+	if (peer->at == MAP_FAILED) {
+		ret = -errno;
+		blob_destroy(fd, peer->handle);
+	}
+	return ret;
+}
+
+static void peer_destroy(int fd, struct peer *peer)
+{
+	munmap(peer->at, peer->size);
+	blob_destroy(fd, peer->handle);
+}
+
+static int wait_idle(int fd, uint32_t handle)
+{
+	struct drm_virtgpu_3d_wait wait = { .handle = handle };
+	int ret;
+
+	/* The ioctl gives up after 15 s, which a host behind many an unmap may take. */
+	do
+		ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_WAIT, &wait);
+	while (ret == -EBUSY);
+	return ret;
+}
+
+/* The number the host knows it by. */
+static int host_name(int fd, uint32_t handle, uint32_t *name)
+{
+	struct drm_virtgpu_resource_info info = { .bo_handle = handle };
+	int ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_INFO, &info);
+
+	*name = info.res_handle;
+	return ret;
+}
+
+static int host_copy(int fd, uint32_t from, uint32_t to, size_t size)
+{
+	uint32_t handles[] = { from, to };
+	uint32_t source, target;
+	int ret = host_name(fd, from, &source);
+
+	if (!ret)
+		ret = host_name(fd, to, &target);
+	if (ret)
+		return ret;
+
+	uint32_t cmd[] = {
+		17 | 13 << 16,		/* RESOURCE_COPY_REGION, 13 dwords */
+		target, 0, 0, 0, 0,	/* level, x, y, z */
+		source, 0, 0, 0, 0,
+		size, 1, 1,
+	};
+	struct drm_virtgpu_execbuffer exec = {
+		.size = sizeof(cmd),
+		.command = (uintptr_t)cmd,
+		.bo_handles = (uintptr_t)handles,
+		.num_bo_handles = 2,
+	};
+
+	return do_ioctl(fd, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec);
+}
+
+long host_sees(int fd, uint32_t handle, size_t size, uint32_t seed)
+{
+	struct drm_virtgpu_3d_transfer_from_host transfer = { .box = { .w = size, .h = 1, .d = 1 } };
+	struct peer peer;
+	long ret = peer_create(fd, size, &peer);
+
+	if (ret)
+		return ret;
+	memset(peer.at, 0xa5, size);
+	ret = host_copy(fd, handle, peer.handle, size);
+	if (ret)
+		goto out;
+	transfer.bo_handle = peer.handle;
+	ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_TRANSFER_FROM_HOST, &transfer);
+	if (!ret)
+		ret = wait_idle(fd, peer.handle);
+	if (!ret)
+		ret = differences(peer.at, size, seed);
+out:
+	peer_destroy(fd, &peer);
+	return ret;
+}
+
+int host_writes(int fd, uint32_t handle, size_t size, uint32_t seed)
+{
+	struct drm_virtgpu_3d_transfer_to_host transfer = { .box = { .w = size, .h = 1, .d = 1 } };
+	struct peer peer;
+	int ret = peer_create(fd, size, &peer);
+
+	if (ret)
+		return ret;
+	fill(peer.at, size, seed);
+	transfer.bo_handle = peer.handle;
+	ret = do_ioctl(fd, DRM_IOCTL_VIRTGPU_TRANSFER_TO_HOST, &transfer);
+	if (!ret)
+		ret = host_copy(fd, peer.handle, handle, size);
+	if (!ret)
+		ret = wait_idle(fd, peer.handle);
+	peer_destroy(fd, &peer);
+	return ret;
+}
+
+/* The dump of the window, or NULL. */
+static FILE *window_open(void)
 {
 	static char path[128];
-	unsigned long long used;
-	char line[256];
+	FILE *f = path[0] ? fopen(path, "r") : NULL;
+	glob_t g;
+
+	if (f)
+		return f;
+	if (glob("/sys/kernel/debug/dri/*/virtio-gpu-host-visible-mm", 0, NULL, &g))
+		return NULL;
+	snprintf(path, sizeof(path), "%s", g.gl_pathv[0]);
+	globfree(&g);
+	return fopen(path, "r");
+}
+
+bool window_present(void)
+{
+	FILE *f = window_open();
+
+	if (f)
+		fclose(f);
+	return f;
+}
+
+/* "0x0000000280000000-0x0000000290000000: 268435456: free" and, last, "total: 268435456, used 0 free 268435456" */
+static uint64_t window_read(bool want_hole)
+{
+	unsigned long long used = 0, n, hole = 0;
 	bool found = false;
-	FILE *f;
+	char line[256];
+	FILE *f = window_open();
 
-	if (!path[0]) {
-		glob_t g;
-
-		if (glob("/sys/kernel/debug/dri/*/virtio-gpu-host-visible-mm", 0, NULL, &g))
-			bail("debugfs has no virtio-gpu-host-visible-mm");
-		snprintf(path, sizeof(path), "%s", g.gl_pathv[0]);
-		globfree(&g);
-	}
-	f = fopen(path, "r");
 	if (!f)
-		bail("cannot open %s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), f))
+		bail("debugfs has no virtio-gpu-host-visible-mm: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "total: %*u, used %llu", &used) == 1)
 			found = true;
+		else if (strstr(line, ": free") && sscanf(line, "%*[^:]: %llu", &n) == 1 && n > hole)
+			hole = n;
+	}
 	fclose(f);
 	if (!found)
-		bail("%s does not say how much is used: the device has no window", path);
-	return used;
+		bail("debugfs does not say how much of the window is used: the device has none");
+	return want_hole ? hole : used;
+}
+
+uint64_t window_used(void)
+{
+	return window_read(false);
+}
+
+uint64_t window_hole(void)
+{
+	return window_read(true);
 }
 
 struct commands commands;
@@ -184,7 +416,15 @@ void commands_start(void)
 	commands_read();
 	memset(commands.sent, 0, sizeof(commands.sent));
 	memset(commands.answered, 0, sizeof(commands.answered));
+	memset(commands.refused, 0, sizeof(commands.refused));
 	commands.last_answer = 0;
+}
+
+void commands_forget(void)
+{
+	commands_read();
+	memset(type_of, 0, sizeof(type_of));
+	commands.pending = 0;
 }
 
 /* "init-1 [000] ..... 1.234567: virtio_gpu_cmd_queue: vdev=0 vq=0 ... type=0x208 ... seqno=7" */
@@ -216,6 +456,8 @@ static void parse_line(const char *line)
 		commands.pending++;
 	} else if (!strncmp(event + 17, "response:", 9) && type_of[seqno]) {
 		commands.answered[type_of[seqno]]++;
+		if (type >= RESP_ERR)
+			commands.refused[type_of[seqno]]++;
 		type_of[seqno] = 0;
 		commands.pending--;
 		for (time = event; time > line && time[-1] != ' '; time--)
@@ -257,6 +499,48 @@ bool commands_wait(unsigned int type, unsigned int count, double seconds)
 
 		commands_read();
 		if (commands.answered[type] >= count && !commands.pending)
+			return true;
+		if (late)
+			return false;
+		usleep(1000);
+	}
+}
+
+bool commands_wait_sent(unsigned int type, unsigned int count, double seconds)
+{
+	double end = now() + seconds;
+
+	for (;;) {
+		bool late = now() > end;
+
+		commands_read();
+		if (commands.sent[type] >= count)
+			return true;
+		if (late)
+			return false;
+		usleep(1000);
+	}
+}
+
+static bool balanced(void)
+{
+	return !commands.pending &&
+	       commands.sent[CMD_CREATE_BLOB] + commands.sent[CMD_CREATE_3D] +
+	       commands.sent[CMD_CREATE_2D] == commands.answered[CMD_UNREF] &&
+	       commands.sent[CMD_MAP_BLOB] - commands.refused[CMD_MAP_BLOB] ==
+	       commands.sent[CMD_UNMAP_BLOB] &&
+	       commands.sent[CMD_CTX_CREATE] == commands.answered[CMD_CTX_DESTROY];
+}
+
+bool commands_wait_balanced(double seconds)
+{
+	double end = now() + seconds;
+
+	for (;;) {
+		bool late = now() > end;
+
+		commands_read();
+		if (balanced())
 			return true;
 		if (late)
 			return false;
