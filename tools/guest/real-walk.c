@@ -44,7 +44,7 @@ static long fd_of[USERS];
 static int last_file;
 static struct blob blobs[BLOBS];
 static struct view views[VIEWS];
-static unsigned int random_state, maps;
+static unsigned int random_state, maps, full;
 static unsigned long step;
 static unsigned long long seed;
 static char did[256];
@@ -186,7 +186,7 @@ static void create(int user)
 {
 	unsigned long size = (4 * KIB) << roll(9);
 	uint32_t hints = roll(4) ? DEFERRED : EAGER;
-	bool unmappable = hints && !roll(16);
+	bool unmappable = hints && !roll(8);
 	int b, error = 0;
 	long ret;
 
@@ -196,11 +196,13 @@ static void create(int user)
 	if (b == BLOBS)
 		return;
 	if (!roll(12))
-		size = (8 + roll(56)) * MIB;
+		size = (8 + roll(100)) * MIB;
 	note(" create %lu KiB %s%s", size / KIB, hints ? "deferred" : "eager",
 	     unmappable ? ", unmappable" : "");
-	if (!hints && !fits(size))
+	if (!hints && !fits(size)) {
+		full++;
 		error = ENOSPC;
+	}
 	ret = call(users[user], unmappable ? op_create_unmappable : op_create, fd_of[user], size, hints);
 	want(user, ret, error);
 	if (ret < 0)
@@ -217,8 +219,10 @@ static int map_error(int b)
 {
 	if (blobs[b].mapped)
 		return 0;
-	if (!fits(blobs[b].size))
+	if (!fits(blobs[b].size)) {
+		full++;
 		return ENOSPC;
+	}
 	maps++;
 	if (blobs[b].unmappable)
 		return EIO;
@@ -441,7 +445,7 @@ static void fork_user(int user)
 
 static void (* const steps[])(int user) = {
 	create, create, create, create, create, map, map, map, map, map, map_dma_buf, map_dma_buf,
-	export, drop_view, drop_view, drop_view, close_handle, close_handle, close_handle,
+	export, export, drop_view, drop_view, drop_view, close_handle, close_handle, close_handle,
 	write_data, write_data, read_data, read_data, read_data, host_reads, host_write, rush,
 };
 
@@ -460,7 +464,7 @@ void test_walk(void)
 	memset(blobs, 0, sizeof(blobs));
 	memset(views, 0, sizeof(views));
 	failed = false;
-	maps = 0;
+	maps = full = 0;
 	last_file = 0;
 	for (i = 0; i < USERS; i++)
 		new_user(i);
@@ -484,7 +488,7 @@ void test_walk(void)
 	if (!failed)
 		settle();
 	if (!failed)
-		result(true, "%lu steps: %u CREATE_BLOB, %u MAP_BLOB, %u of them refused, %u UNMAP_BLOB",
+		result(true, "%lu steps: %u CREATE_BLOB, %u MAP_BLOB, %u of them refused, %u UNMAP_BLOB, %u times ENOSPC",
 		       step - 1, commands.sent[CMD_CREATE_BLOB], commands.sent[CMD_MAP_BLOB],
-		       commands.refused[CMD_MAP_BLOB], commands.sent[CMD_UNMAP_BLOB]);
+		       commands.refused[CMD_MAP_BLOB], commands.sent[CMD_UNMAP_BLOB], full);
 }

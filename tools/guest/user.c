@@ -32,7 +32,6 @@ double patience;
 
 static struct channel *channels;
 static struct user users[MAX_USERS];
-static int immortals;
 
 void users_init(void)
 {
@@ -238,14 +237,14 @@ int users_end(void)
 	for (i = 0; i < MAX_USERS; i++) {
 		struct user *user = &users[i];
 
-		if (!user->pid || user->immortal)
+		if (!user->pid || user->counted)
 			continue;
-		if (user_kill(user, patience, NULL)) {
+		if (user_kill(user, user->immortal ? 0 : patience, NULL)) {
 			user->pid = 0;
 			continue;
 		}
 		user->immortal = true;
-		immortals++;
+		user->counted = true;
 		found++;
 	}
 	return found;

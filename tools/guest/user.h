@@ -24,6 +24,7 @@ struct user {
 	pid_t pid;
 	bool stuck;		/* an operation did not return in time */
 	bool immortal;		/* nor did SIGKILL end it */
+	bool counted;		/* by users_end() */
 	int status;		/* of a dead one, as waitpid() has it */
 	struct channel *channel;
 };
@@ -53,7 +54,7 @@ void user_forget(struct user *user);
 bool user_died_of_bus_error(struct user *user);
 /* The state of its task, as ps shows it. */
 char user_state(const struct user *user);
-/* Ends all there are, and forgets them: the number of those that cannot be ended. */
+/* Ends all there are, and forgets them: the number of those of them that cannot be ended. */
 int users_end(void);
 
 /* What an operation returned, in words. */

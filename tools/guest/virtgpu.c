@@ -490,40 +490,20 @@ void commands_read(void)
 		bail("cannot read the trace: %s", strerror(errno));
 }
 
-bool commands_wait(unsigned int type, unsigned int count, double seconds)
+static bool answered(unsigned int type, unsigned int count)
 {
-	double end = now() + seconds;
-
-	for (;;) {
-		bool late = now() > end;
-
-		commands_read();
-		if (commands.answered[type] >= count && !commands.pending)
-			return true;
-		if (late)
-			return false;
-		usleep(1000);
-	}
+	return commands.answered[type] >= count && !commands.pending;
 }
 
-bool commands_wait_sent(unsigned int type, unsigned int count, double seconds)
+static bool sent(unsigned int type, unsigned int count)
 {
-	double end = now() + seconds;
-
-	for (;;) {
-		bool late = now() > end;
-
-		commands_read();
-		if (commands.sent[type] >= count)
-			return true;
-		if (late)
-			return false;
-		usleep(1000);
-	}
+	return commands.sent[type] >= count;
 }
 
-static bool balanced(void)
+static bool balanced(unsigned int type, unsigned int count)
 {
+	(void)type;
+	(void)count;
 	return !commands.pending &&
 	       commands.sent[CMD_CREATE_BLOB] + commands.sent[CMD_CREATE_3D] +
 	       commands.sent[CMD_CREATE_2D] == commands.answered[CMD_UNREF] &&
@@ -532,7 +512,8 @@ static bool balanced(void)
 	       commands.sent[CMD_CTX_CREATE] == commands.answered[CMD_CTX_DESTROY];
 }
 
-bool commands_wait_balanced(double seconds)
+static bool wait_for(bool (*what)(unsigned int type, unsigned int count), unsigned int type,
+		     unsigned int count, double seconds)
 {
 	double end = now() + seconds;
 
@@ -540,10 +521,30 @@ bool commands_wait_balanced(double seconds)
 		bool late = now() > end;
 
 		commands_read();
-		if (balanced())
+		if (what(type, count))
 			return true;
 		if (late)
 			return false;
 		usleep(1000);
 	}
+}
+
+bool commands_wait(unsigned int type, unsigned int count, double seconds)
+{
+	return wait_for(answered, type, count, seconds);
+}
+
+bool commands_wait_sent(unsigned int type, unsigned int count, double seconds)
+{
+	return wait_for(sent, type, count, seconds);
+}
+
+bool commands_wait_idle(double seconds)
+{
+	return wait_for(answered, 0, 0, seconds);
+}
+
+bool commands_wait_balanced(double seconds)
+{
+	return wait_for(balanced, 0, 0, seconds);
 }

@@ -97,6 +97,7 @@ void commands_forget(void);
 bool commands_wait(unsigned int type, unsigned int count, double seconds);
 /* Waits until this many of a type are sent. */
 bool commands_wait_sent(unsigned int type, unsigned int count, double seconds);
+bool commands_wait_idle(double seconds);
 /* Waits until each object that was created or mapped is destroyed and unmapped, too. */
 bool commands_wait_balanced(double seconds);
 
