@@ -214,7 +214,8 @@ static void use_blob(uint32_t hints)
 	if (!check(at != MAP_FAILED, "%s: second mmap%s%s", way, at == MAP_FAILED ? ": " : "",
 		   at == MAP_FAILED ? strerror(errno) : ""))
 		goto destroy;
-	check(!differences(at, blob_size, 0x5eed), "%s: unmapped and mapped again, the data is intact", way);
+	check(!differences(at, blob_size, 0x5eed),
+	      "%s: unmapped and mapped again, the data is intact", way);
 	munmap(at, blob_size);
 	commands_read();
 	check(commands.sent[CMD_MAP_BLOB] == 1, "%s: two mmaps, %u MAP_BLOB sent", way,

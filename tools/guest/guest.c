@@ -190,7 +190,9 @@ const char *kernel_message(const char *except)
 			continue;
 		record[n] = 0;
 		text = strchr(record, ';');
-		if (!text || (strtoul(record, NULL, 10) & 7) > 4 || (except && strstr(text, except)))
+		if (!text || (strtoul(record, NULL, 10) & 7) > 4)
+			continue;
+		if (except && strstr(text, except))
 			continue;
 		text[1 + strcspn(text + 1, "\n")] = 0;
 		if (!found)

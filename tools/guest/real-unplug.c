@@ -208,8 +208,8 @@ void test_unplug(void)
 			bool gone = states[j](take_away, &ways[i]);
 
 			stuck = users_end();
-			if (!result(!stuck, "%s: %u tasks cannot be ended", ways[i].name, stuck) || !gone ||
-			    !bring_back(&ways[i]))
+			if (!result(!stuck, "%s: %u tasks cannot be ended", ways[i].name, stuck) ||
+			    !gone || !bring_back(&ways[i]))
 				return;
 			users_end();
 			if (!result(commands_wait_balanced(patience), "its user leaves nothing"))

@@ -203,7 +203,8 @@ static void create(int user)
 		full++;
 		error = ENOSPC;
 	}
-	ret = call(users[user], unmappable ? op_create_unmappable : op_create, fd_of[user], size, hints);
+	ret = call(users[user], unmappable ? op_create_unmappable : op_create, fd_of[user], size,
+		   hints);
 	want(user, ret, error);
 	if (ret < 0)
 		return;
@@ -325,7 +326,8 @@ static void read_data(int user)
 	if (!view || !blobs[view->blob].seed)
 		return;
 	note(" read blob %d", view->blob);
-	differ = call(users[user], op_differences, view->it, data_of(view->blob), blobs[view->blob].seed);
+	differ = call(users[user], op_differences, view->it, data_of(view->blob),
+		      blobs[view->blob].seed);
 	want(user, differ, 0);
 	if (differ > 0)
 		wrong("%ld words differ", differ);
@@ -339,7 +341,8 @@ static void host_reads(int user)
 	if (b < 0 || !blobs[b].seed)
 		return;
 	note(" the host reads blob %d", b);
-	differ = call(users[user], op_host_sees, fd_of[user], blobs[b].handle, data_of(b), blobs[b].seed);
+	differ = call(users[user], op_host_sees, fd_of[user], blobs[b].handle, data_of(b),
+		      blobs[b].seed);
 	want(user, differ, 0);
 	if (differ > 0)
 		wrong("%ld words differ", differ);
@@ -352,7 +355,8 @@ static void host_write(int user)
 	if (b < 0)
 		return;
 	note(" the host writes to blob %d", b);
-	want(user, call(users[user], op_host_writes, fd_of[user], blobs[b].handle, data_of(b), step), 0);
+	want(user, call(users[user], op_host_writes, fd_of[user], blobs[b].handle, data_of(b), step),
+	     0);
 	blobs[b].seed = step;
 }
 
@@ -397,7 +401,8 @@ static void end_user(int user)
 	int i;
 
 	if (!user_kill(users[user], patience, NULL)) {
-		wrong("user %d cannot be killed, its task is in state %c", user, user_state(users[user]));
+		wrong("user %d cannot be killed, its task is in state %c", user,
+		      user_state(users[user]));
 		return;
 	}
 	user_forget(users[user]);

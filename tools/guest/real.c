@@ -45,7 +45,8 @@ bool expect(struct user *user, long got, int error, const char *what)
 	return false;
 }
 
-bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used, const char *when)
+bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used,
+		   const char *when)
 {
 	uint64_t now_used = window_used() - window_before;
 
@@ -108,8 +109,8 @@ void nothing_left(void)
 	if (stuck)
 		result(false, "%d tasks cannot be ended", stuck);
 	if (!commands_wait_idle(HOST_SECONDS))
-		bail("%s: the host has stopped answering: %u commands are left, for %d s", test_name,
-		     commands.pending, HOST_SECONDS);
+		bail("%s: the host has stopped answering: %u commands are left, for %d s",
+		     test_name, commands.pending, HOST_SECONDS);
 	balanced = commands_wait_balanced(patience);
 	if (window)
 		used = window_used() - window_before;
@@ -554,11 +555,13 @@ static void test_storm(void)
 		if (*u) {
 			usleep(rand_r(&seed) % 50000);
 			if (user_returned(*u, 0)) {
-				result(false, "a user of blobs fails: %s", result_name(user_result(*u)));
+				result(false, "a user of blobs fails: %s",
+				       result_name(user_result(*u)));
 				return;
 			}
 			if (!user_kill(*u, patience, &took)) {
-				result(false, "SIGKILL has no effect, task in state %c", user_state(*u));
+				result(false, "SIGKILL has no effect, task in state %c",
+				       user_state(*u));
 				return;
 			}
 			if (took > longest)
@@ -568,7 +571,8 @@ static void test_storm(void)
 		*u = user_with_file(&fd);
 		begin(*u, op_storm, fd, SIZE, rand_r(&seed));
 	}
-	result(longest < patience, "%lu users are killed at work, each gone within %.3f s", kills, longest);
+	result(longest < patience, "%lu users are killed at work, each gone within %.3f s", kills,
+	       longest);
 }
 
 /* mmap() of a dma-buf maps the blob, be there a handle or not. */
@@ -657,7 +661,8 @@ static void test_fork(void)
 
 	user_kill(u, patience, NULL);
 	user_kill(other, patience, NULL);
-	result(!call(child, op_differences, at, SIZE, 2), "the data is there when the others are gone");
+	result(!call(child, op_differences, at, SIZE, 2),
+	       "the data is there when the others are gone");
 	expect_window(1, 0, SIZE, "mapped in one process");
 	begin(child, op_exec, 0);
 	for (late = now() + patience; !is_idle(child) && now() < late;)
@@ -670,7 +675,8 @@ static void test_fork(void)
 static const struct test {
 	const char *name;
 	void (*run)(void);
-	bool asked;	/* only if it is named: afterwards there is no device, and QEMU crashes as it ends */
+	/* Only if it is named: afterwards there is no device, and QEMU crashes as it ends. */
+	bool asked;
 } tests[] = {
 	{ "deferral", test_deferral, false },
 	{ "data", test_data, false },

@@ -30,7 +30,8 @@ extern const char *expected_message;
  */
 bool expect(struct user *user, long got, int error, const char *what);
 /* One line: MAP_BLOB and UNMAP_BLOB sent since the test began, the window's growth since. */
-bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used, const char *when);
+bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used,
+		   const char *when);
 
 /* The file of a new user; ends the program if there is none. */
 struct user *user_with_file(long *fd);

@@ -300,7 +300,9 @@ static int host_copy(int fd, uint32_t from, uint32_t to, size_t size)
 
 long host_sees(int fd, uint32_t handle, size_t size, uint32_t seed)
 {
-	struct drm_virtgpu_3d_transfer_from_host transfer = { .box = { .w = size, .h = 1, .d = 1 } };
+	struct drm_virtgpu_3d_transfer_from_host transfer = {
+		.box = { .w = size, .h = 1, .d = 1 },
+	};
 	struct peer peer;
 	long ret = peer_create(fd, size, &peer);
 
@@ -365,7 +367,7 @@ bool window_present(void)
 	return f;
 }
 
-/* "0x0000000280000000-0x0000000290000000: 268435456: free" and, last, "total: 268435456, used 0 free 268435456" */
+/* "0x0000000280000000-0x0000000290000000: 268435456: free"; last, "total: 268435456, used 0 ..." */
 static uint64_t window_read(bool want_hole)
 {
 	unsigned long long used = 0, n, hole = 0;
@@ -378,8 +380,8 @@ static uint64_t window_read(bool want_hole)
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "total: %*u, used %llu", &used) == 1)
 			found = true;
-		else if (strstr(line, ": free") && sscanf(line, "%*[^:]: %llu", &n) == 1 && n > hole)
-			hole = n;
+		else if (strstr(line, ": free") && sscanf(line, "%*[^:]: %llu", &n) == 1)
+			hole = n > hole ? n : hole;
 	}
 	fclose(f);
 	if (!found)
