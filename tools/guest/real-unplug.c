@@ -219,6 +219,38 @@ void test_unplug(void)
 	}
 }
 
+/* A mapping of the device that is gone shows nothing of what the next one maps for others. */
+void test_stale(void)
+{
+	long fd, other_fd, handle, dma_buf, at[2];
+	struct user *u = user_with_file(&fd), *root, *other;
+	double late;
+
+	find_device();
+	handle = call(u, op_create, fd, SIZE, DEFERRED);
+	dma_buf = call(u, op_export, fd, handle);
+	at[0] = call(u, op_map, fd, handle, SIZE);
+	at[1] = call(u, op_mmap, dma_buf, SIZE, 0);
+	if (!result(at[0] > 0 && at[1] > 0, "a blob is mapped by the file and by a dma-buf") ||
+	    !take_away(&ways[0]))
+		return;
+	root = user_start_root();
+	call(root, op_write_file, (long)ways[0].back_path, (long)ways[0].back_text);
+	for (late = now() + patience; !window_present() && now() < late;)
+		usleep(1000);
+	if (!result(window_present(), "the device comes back"))
+		return;
+	give_device();
+	commands_start();
+	commands_forget();
+	other = user_with_file(&other_fd);
+	handle = call(other, op_create, other_fd, SIZE, EAGER);
+	call(other, op_fill, call(other, op_map, other_fd, handle, SIZE), SIZE, 9);
+	result(call(u, op_differences, at[0], SIZE, 9),
+	       "the old mapping does not show the new blob");
+	result(call(u, op_differences, at[1], SIZE, 9), "nor does that of the dma-buf");
+}
+
 /* Says it to QEMU's monitor, and waits for the answer. */
 static bool qmp(int fd, const char *command)
 {

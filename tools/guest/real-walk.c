@@ -355,8 +355,8 @@ static void host_write(int user)
 	if (b < 0)
 		return;
 	note(" the host writes to blob %d", b);
-	want(user, call(users[user], op_host_writes, fd_of[user], blobs[b].handle, data_of(b), step),
-	     0);
+	want(user, call(users[user], op_host_writes, fd_of[user], blobs[b].handle, data_of(b),
+			step), 0);
 	blobs[b].seed = step;
 }
 

@@ -48,6 +48,7 @@ void nothing_left(void);
 
 void test_walk(void);
 void test_unplug(void);
+void test_stale(void);
 void test_device_del(void);
 
 #endif
