@@ -465,7 +465,7 @@ void test_walk(void)
 	seed = setting("SEED", (ts.tv_sec ^ ts.tv_nsec) & 0x7fffffff);
 	random_state = seed;
 	printf("# walk: SEED=%llu\n", seed);
-	expected_message = "*ERROR* response 0x120";
+	expected_message = "virtio_gpu_dequeue_ctrl_func";
 	memset(blobs, 0, sizeof(blobs));
 	memset(views, 0, sizeof(views));
 	failed = false;

@@ -405,7 +405,7 @@ static void test_refused(void)
 	struct user *u = user_with_file(&fd);
 	unsigned int i;
 
-	expected_message = "*ERROR* response 0x120";
+	expected_message = "virtio_gpu_dequeue_ctrl_func";
 	handle = call(u, op_create_unmappable, fd, SIZE, DEFERRED);
 	if (!expect(u, handle, 0, "a deferred blob is created"))
 		return;
