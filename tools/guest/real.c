@@ -721,7 +721,7 @@ static void run(const char *name, void (*function)(void))
 	commands_start();
 	commands_forget();
 	commands.lost = false;
-	window_before = window_present() && function != test_none ? window_used() : 0;
+	window_before = window_present() ? window_used() : 0;
 	function();
 	nothing_left();
 	printf("# %s: %.1f s\n", name, now() - start);

@@ -358,45 +358,51 @@ static FILE *window_open(void)
 	return fopen(path, "r");
 }
 
-bool window_present(void)
-{
-	FILE *f = window_open();
-
-	if (f)
-		fclose(f);
-	return f;
-}
-
 /* "0x0000000280000000-0x0000000290000000: 268435456: free"; last, "total: 268435456, used 0 ..." */
-static uint64_t window_read(bool want_hole)
+static bool window_read(unsigned long long *used, unsigned long long *hole)
 {
-	unsigned long long used = 0, n, hole = 0;
+	unsigned long long n;
 	bool found = false;
 	char line[256];
 	FILE *f = window_open();
 
+	*used = 0;
+	*hole = 0;
 	if (!f)
-		bail("debugfs has no virtio-gpu-host-visible-mm: %s", strerror(errno));
+		return false;
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "total: %*u, used %llu", &used) == 1)
+		if (sscanf(line, "total: %*u, used %llu", used) == 1)
 			found = true;
 		else if (strstr(line, ": free") && sscanf(line, "%*[^:]: %llu", &n) == 1)
-			hole = n > hole ? n : hole;
+			*hole = n > *hole ? n : *hole;
 	}
 	fclose(f);
-	if (!found)
-		bail("debugfs does not say how much of the window is used: the device has none");
-	return want_hole ? hole : used;
+	return found;
+}
+
+bool window_present(void)
+{
+	unsigned long long used, hole;
+
+	return window_read(&used, &hole);
 }
 
 uint64_t window_used(void)
 {
-	return window_read(false);
+	unsigned long long used, hole;
+
+	if (!window_read(&used, &hole))
+		bail("debugfs does not say how much of the window is used: the device has none");
+	return used;
 }
 
 uint64_t window_hole(void)
 {
-	return window_read(true);
+	unsigned long long used, hole;
+
+	if (!window_read(&used, &hole))
+		bail("debugfs does not say how much of the window is free: the device has none");
+	return hole;
 }
 
 struct commands commands;

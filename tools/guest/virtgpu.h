@@ -73,7 +73,7 @@ int host_writes(int fd, uint32_t handle, size_t size, uint32_t seed);
 /* Bytes of the window that are taken, and of its largest hole. */
 uint64_t window_used(void);
 uint64_t window_hole(void);
-/* Whether debugfs has it: a device is there. */
+/* Whether debugfs has it: a device with a window is there. */
 bool window_present(void);
 
 /*
