@@ -148,6 +148,11 @@ int blob_create_unmappable(int fd, uint64_t size, uint32_t hints, uint32_t *hand
 	return ret;
 }
 
+int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
+{
+	return blob_create_flags(fd, size, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, hints, handle);
+}
+
 int blob_destroy(int fd, uint32_t handle)
 {
 	struct drm_gem_close gem_close = { .handle = handle };
@@ -425,6 +430,7 @@ void commands_start(void)
 	memset(commands.sent, 0, sizeof(commands.sent));
 	memset(commands.answered, 0, sizeof(commands.answered));
 	memset(commands.refused, 0, sizeof(commands.refused));
+	memset(commands.in_flight, 0, sizeof(commands.in_flight));
 	commands.last_answer = 0;
 }
 
@@ -461,6 +467,8 @@ static void parse_line(const char *line)
 			return;
 		type_of[seqno] = type;
 		commands.sent[type]++;
+		if (commands.sent[type] - commands.answered[type] > commands.in_flight[type])
+			commands.in_flight[type]++;
 		commands.pending++;
 	} else if (!strncmp(event + 17, "response:", 9) && type_of[seqno]) {
 		commands.answered[type_of[seqno]]++;

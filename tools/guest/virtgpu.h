@@ -83,6 +83,7 @@ bool window_present(void);
  */
 struct commands {
 	unsigned int sent[CMD_TYPES], answered[CMD_TYPES], refused[CMD_TYPES];
+	unsigned int in_flight[CMD_TYPES];	/* the most at once, sent and not answered */
 	unsigned int pending;
 	double last_answer;
 	bool lost;		/* the trace buffer overran: counts are wrong */
