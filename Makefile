@@ -2,10 +2,11 @@
 # BASE=   the kernel the series is for: a directory under patches/
 # KERNEL= a kernel tree of your own to take as the base; it is only read
 # QEMU=   the QEMU to run
+# SUITE=  or the Debian suite to take it from
 # ACCEL=  tcg or kvm
 one := $(if $(filter command line environment,$(origin BASE)),$(BASE))
 base := $(or $(one),linux-6.12.y)
-export KERNEL QEMU ACCEL SIGNOFF
+export KERNEL QEMU SUITE ACCEL SIGNOFF
 
 # in the order in which they share what is built
 fast := tools series style uapi
@@ -22,6 +23,10 @@ demo:		## show what the series is for on a virtual machine
 hang:		## show there what a full window does, without the series and with it
 	@tools/deps --install build demo
 	@tools/hang $(base)
+
+bench:		## measure there what eager and deferred blobs cost
+	@tools/deps --install build demo bench
+	@tools/bench $(base)
 
 check-fast:	## check in a minute that the patches are good mails and patches, for all bases unless BASE= is given
 	@BASE=$(one) tools/check $(fast)
@@ -48,4 +53,4 @@ mbox:		## write the series as mails to build/mbox/BASE; SIGNOFF=1 signs them off
 clean:		## remove build/ and all that is in it
 	rm -rf build
 
-.PHONY: help demo hang check-fast check check-all $(stages) tree export mbox clean
+.PHONY: help demo hang bench check-fast check check-all $(stages) tree export mbox clean

@@ -148,11 +148,6 @@ int blob_create_unmappable(int fd, uint64_t size, uint32_t hints, uint32_t *hand
 	return ret;
 }
 
-int blob_create(int fd, uint64_t size, uint32_t hints, uint32_t *handle)
-{
-	return blob_create_flags(fd, size, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, hints, handle);
-}
-
 int blob_destroy(int fd, uint32_t handle)
 {
 	struct drm_gem_close gem_close = { .handle = handle };
