@@ -302,6 +302,28 @@ static void nothing_of_an_unplugged_device(struct kunit *test)
 	finish(test, t);
 }
 
+/* What a mapping of the dma-buf shows is gone with the device. */
+static void mapping_ends_with_the_device(struct kunit *test)
+{
+	const u32 *hints = test->param_value;
+	struct dma_buf_test *t = make_mappable(test, *hints);
+	struct virtgpu_kunit_mmapper *m;
+	unsigned long pfn;
+
+	virtgpu_fake_unhold(t->f, MAP_BLOB);
+	virtgpu_fake_release_all(t->f, 0);
+	m = virtgpu_kunit_mmap_start(t->f, t->dma_buf->file, 0, SIZE);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), 0);
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), -EINVAL);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
+
+	finish(test, t);
+}
+
 /* An import that waits for the host ends when the device is unplugged. */
 static void unplug_ends_an_import(struct kunit *test)
 {
@@ -373,6 +395,7 @@ static struct kunit_case dma_buf_cases[] = {
 	KUNIT_CASE(mmap_of_the_dma_buf_maps),
 	KUNIT_CASE(import_needs_mappable),
 	KUNIT_CASE_PARAM(nothing_of_an_unplugged_device, hint_gen_params),
+	KUNIT_CASE_PARAM(mapping_ends_with_the_device, hint_gen_params),
 	KUNIT_CASE_PARAM(unplug_ends_an_import, hint_gen_params),
 	KUNIT_CASE(uuid_waits_for_the_host),
 	KUNIT_CASE(unplug_ends_the_wait_for_a_uuid),
