@@ -692,8 +692,8 @@ static const struct test {
 	{ "storm", test_storm, false },
 	{ "walk", test_walk, false },
 	{ "full", test_full, false },
-	{ "unplug", test_unplug, false },
 	{ "stale", test_stale, false },
+	{ "unplug", test_unplug, false },
 	{ "device_del", test_device_del, true },
 };
 
