@@ -194,6 +194,9 @@ const char *kernel_message(const char *except)
 			continue;
 		if (except && strstr(text, except))
 			continue;
+		/* a host that is too busy to run the guest */
+		if (strstr(text, ";clocksource: "))
+			continue;
 		text[1 + strcspn(text + 1, "\n")] = 0;
 		if (!found)
 			snprintf(first, sizeof(first), "%s", text + 1);

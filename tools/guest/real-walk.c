@@ -443,9 +443,18 @@ static void fork_user(int user)
 	users[other] = user_fork(users[user]);
 	file_of[other] = file_of[user];
 	fd_of[other] = fd_of[user];
-	for (i = 0; i < VIEWS; i++)
-		if (views[i].it && views[i].user == user && free_view())
-			keep_view(other, views[i].blob, views[i].dma_buf, views[i].it);
+	for (i = 0; i < VIEWS; i++) {
+		struct view *view = &views[i];
+
+		if (!view->it || view->user != user)
+			continue;
+		if (free_view())
+			keep_view(other, view->blob, view->dma_buf, view->it);
+		else if (view->dma_buf)
+			want(other, call(users[other], op_close, view->it), 0);
+		else
+			want(other, call(users[other], op_unmap, view->it, blobs[view->blob].size), 0);
+	}
 }
 
 static void (* const steps[])(int user) = {
