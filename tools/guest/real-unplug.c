@@ -58,11 +58,9 @@ static bool take_away(const struct way *way)
 		      way->name);
 }
 
-/* The users are gone. A blob made, mapped and looked at by the host shows that the device works. */
-static bool bring_back(const struct way *way)
+static bool plug_in(const struct way *way)
 {
-	struct user *root = user_start_root(), *u;
-	long fd, handle, at;
+	struct user *root = user_start_root();
 	double late;
 
 	if (!expect(root, call(root, op_write_file, (long)way->back_path, (long)way->back_text), 0,
@@ -75,6 +73,17 @@ static bool bring_back(const struct way *way)
 	give_device();
 	commands_start();
 	commands_forget();
+	return true;
+}
+
+/* The users are gone. A blob made, mapped and looked at by the host shows that the device works. */
+static bool bring_back(const struct way *way)
+{
+	long fd, handle, at;
+	struct user *u;
+
+	if (!plug_in(way))
+		return false;
 	u = user_with_file(&fd);
 	handle = call(u, op_create, fd, SIZE, DEFERRED);
 	at = call(u, op_map, fd, handle, SIZE);
@@ -227,8 +236,7 @@ void test_unplug(void)
 void test_stale(void)
 {
 	long fd, other_fd, handle, dma_buf, at[2], other_at, ret;
-	struct user *u = user_with_file(&fd), *root, *other;
-	double late;
+	struct user *u = user_with_file(&fd), *other;
 
 	find_device();
 	handle = call(u, op_create, fd, SIZE, DEFERRED);
@@ -236,17 +244,8 @@ void test_stale(void)
 	at[0] = call(u, op_map, fd, handle, SIZE);
 	at[1] = call(u, op_mmap, dma_buf, SIZE, 0);
 	if (!result(at[0] > 0 && at[1] > 0, "a blob is mapped by the file and by a dma-buf") ||
-	    !take_away(&ways[0]))
+	    !take_away(&ways[0]) || !plug_in(&ways[0]))
 		return;
-	root = user_start_root();
-	call(root, op_write_file, (long)ways[0].back_path, (long)ways[0].back_text);
-	for (late = now() + patience; !window_present() && now() < late;)
-		usleep(1000);
-	if (!result(window_present(), "the device comes back"))
-		return;
-	give_device();
-	commands_start();
-	commands_forget();
 	other = user_with_file(&other_fd);
 	handle = call(other, op_create, other_fd, SIZE, EAGER);
 	other_at = call(other, op_map, other_fd, handle, SIZE);
