@@ -45,10 +45,15 @@ bool expect(struct user *user, long got, int error, const char *what)
 	return false;
 }
 
+uint64_t window_growth(void)
+{
+	return window_used() - window_before;
+}
+
 bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used,
 		   const char *when)
 {
-	uint64_t now_used = window_used() - window_before;
+	uint64_t now_used = window_growth();
 
 	commands_read();
 	return result(commands.sent[CMD_MAP_BLOB] == map_blobs &&
@@ -113,7 +118,7 @@ void nothing_left(void)
 		     test_name, commands.pending, HOST_SECONDS);
 	balanced = commands_wait_balanced(patience);
 	if (window)
-		used = window_used() - window_before;
+		used = window_growth();
 	result(balanced && !used && !commands.lost,
 	       "nothing is left: CREATE_BLOB %u, UNREF %u of %u; MAP_BLOB %u, UNMAP_BLOB %u; contexts %u, destroyed %u; unanswered %u; %lld bytes of the window%s",
 	       commands.sent[CMD_CREATE_BLOB], commands.answered[CMD_UNREF],
@@ -691,6 +696,8 @@ static const struct test {
 	{ "kill", test_kill, false },
 	{ "storm", test_storm, false },
 	{ "walk", test_walk, false },
+	{ "shown", test_shown, false },
+	{ "example", test_example, false },
 	{ "full", test_full, false },
 	{ "stale", test_stale, false },
 	{ "unplug", test_unplug, false },
@@ -707,6 +714,18 @@ static bool listed(const char *list, const char *name)
 		if ((at == list || at[-1] == ',') && (!at[length] || at[length] == ','))
 			return true;
 	return false;
+}
+
+/* How many names a list with commas has. */
+static unsigned int names(const char *list)
+{
+	unsigned int count = 1;
+
+	while ((list = strchr(list, ','))) {
+		list++;
+		count++;
+	}
+	return count;
 }
 
 static void run(const char *name, void (*function)(void))
@@ -762,7 +781,7 @@ int main(int argc, char **argv)
 			run(tests[i].name, tests[i].run);
 		}
 	}
-	if (!found)
-		bail("TEST=%s names no test", chosen);
+	if (chosen && found != rounds * names(chosen))
+		bail("TEST=%s names a test that there is not, or one twice", chosen);
 	guest_end();
 }

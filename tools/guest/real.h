@@ -33,6 +33,9 @@ bool expect(struct user *user, long got, int error, const char *what);
 bool expect_window(unsigned int map_blobs, unsigned int unmap_blobs, uint64_t used,
 		   const char *when);
 
+/* Bytes of the window that are taken since the test began. */
+uint64_t window_growth(void);
+
 /* The file of a new user; ends the program if there is none. */
 struct user *user_with_file(long *fd);
 
@@ -46,6 +49,8 @@ void give_device(void);
 /* Ends the users, and makes sure that the test has left nothing. */
 void nothing_left(void);
 
+void test_shown(void);
+void test_example(void);
 void test_walk(void);
 void test_unplug(void);
 void test_stale(void);

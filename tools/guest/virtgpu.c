@@ -416,7 +416,8 @@ void commands_start(void)
 	if (trace_fd < 0) {
 		write_file(TRACING "trace_clock", "mono");
 		write_file(TRACING "buffer_size_kb", "8192");
-		write_file(TRACING "events/virtio_gpu/enable", "1");
+		write_file(TRACING "events/virtio_gpu/virtio_gpu_cmd_queue/enable", "1");
+		write_file(TRACING "events/virtio_gpu/virtio_gpu_cmd_response/enable", "1");
 		trace_fd = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		if (trace_fd < 0)
 			bail("cannot open trace_pipe: %s", strerror(errno));
@@ -436,6 +437,47 @@ void commands_forget(void)
 	commands.pending = 0;
 }
 
+struct mappings mappings;
+
+bool mappings_start(void)
+{
+	static const char * const events[] = { "map_start", "map_done", "unmap" };
+	char path[128];
+	unsigned int i;
+
+	if (access(TRACING "events/virtio_gpu/virtio_gpu_vram_map_start", F_OK))
+		return false;
+	for (i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		snprintf(path, sizeof(path), TRACING "events/virtio_gpu/virtio_gpu_vram_%s/enable",
+			 events[i]);
+		write_file(path, "1");
+	}
+	commands_read();
+	memset(&mappings, 0, sizeof(mappings));
+	return true;
+}
+
+/* "...: virtio_gpu_vram_map_done: vdev=0 resource=3 offset=0x10000 result=0 ns=123456" */
+static void parse_mapping(const char *event)
+{
+	const char *offset = strstr(event, " offset="), *result = strstr(event, " result=");
+	const char *resource = strstr(event, " resource="), *ns = strstr(event, " ns=");
+
+	if (!offset || !resource)
+		return;
+	mappings.resource = strtoul(resource + 10, NULL, 10);
+	mappings.offset = strtoull(offset + 8, NULL, 0);
+	if (!strncmp(event, "map_start:", 10)) {
+		mappings.started++;
+	} else if (!strncmp(event, "unmap:", 6)) {
+		mappings.unmapped++;
+	} else if (result && ns) {
+		mappings.done++;
+		mappings.result = strtol(result + 8, NULL, 10);
+		mappings.ns = strtoull(ns + 4, NULL, 10);
+	}
+}
+
 /* "init-1 [000] ..... 1.234567: virtio_gpu_cmd_queue: vdev=0 vq=0 ... type=0x208 ... seqno=7" */
 static void parse_line(const char *line)
 {
@@ -446,8 +488,12 @@ static void parse_line(const char *line)
 
 	if (strstr(line, "LOST"))
 		commands.lost = true;
-	if (!event)
+	if (!event) {
+		event = strstr(line, ": virtio_gpu_vram_");
+		if (event)
+			parse_mapping(event + 18);
 		return;
+	}
 	vq = strstr(event, " vq=");
 	type_at = strstr(event, " type=");
 	seqno_at = strstr(event, " seqno=");

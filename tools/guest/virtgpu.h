@@ -94,6 +94,18 @@ void commands_start(void);
 void commands_read(void);
 /* What is unanswered will stay so: the device is gone. */
 void commands_forget(void);
+/* What the tracepoints of mappings have told since mappings_start(), and the last of them in full. */
+struct mappings {
+	unsigned int started, done, unmapped;
+	uint32_t resource;
+	uint64_t offset, ns;
+	int result;
+};
+extern struct mappings mappings;
+
+/* False if the driver has no such tracepoints. commands_read() reads them, too. */
+bool mappings_start(void);
+
 /* Waits until this many of a type are answered and nothing else is pending. */
 bool commands_wait(unsigned int type, unsigned int count, double seconds);
 /* Waits until this many of a type are sent. */
