@@ -133,7 +133,7 @@ static long op_example(const long *arg)
 	return strstr(text, "written to a host blob") ? 0 : -ENODATA;
 }
 
-/* The program of Documentation/userspace.md does what is said there, also when the window is full. */
+/* The program of Documentation/userspace.md keeps what that says, with a full window, too. */
 void test_example(void)
 {
 	long fd;
