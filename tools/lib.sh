@@ -145,3 +145,10 @@ splats() {
 		END { if (kcsan) print kcsan }' "$1" |
 		grep -aE "$splat" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
 }
+
+# debian_mirror: that of the main archive that apt uses on this machine, or nothing
+debian_mirror() {
+	# shellcheck disable=SC2016 # apt's variables
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 2>/dev/null |
+		awk '$1 == "Debian" && $2 !~ /-/ && !uri { uri = $3 } END { print uri }'
+}
