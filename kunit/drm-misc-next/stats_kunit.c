@@ -382,6 +382,7 @@ static void imported_is_shared_memory(struct kunit *test)
 	info.ops = &theirs_ops;
 	info.size = SIZE;
 	info.flags = O_RDWR;
+	info.priv = test;
 	dma_buf = dma_buf_export(&info);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dma_buf);
 	fd = dma_buf_fd(dma_buf, O_CLOEXEC);
