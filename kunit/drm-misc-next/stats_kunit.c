@@ -9,10 +9,13 @@
 #include <linux/dma-buf.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
 #include <linux/scatterlist.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/uaccess.h>
 
 #include <drm/drm_debugfs.h>
 #include <drm/drm_prime.h>
@@ -311,6 +314,53 @@ static void shared_is_what_two_have(struct kunit *test)
 	finish(&t);
 }
 
+/* Has the host busy with a command that uses the blobs. */
+static void use(struct kunit *test, struct stats_test *t, u32 *handles, u32 number)
+{
+	struct drm_virtgpu_execbuffer exec = {
+		.size = 4,
+		.num_bo_handles = number,
+		.fence_fd = -1,
+	};
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_TRUE(test, addr && !IS_ERR_VALUE(addr));
+	exec.command = addr;
+	exec.bo_handles = addr + exec.size;
+	KUNIT_ASSERT_EQ(test, copy_to_user(u64_to_user_ptr(exec.bo_handles), handles,
+					   number * sizeof(*handles)), 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_ioctl(t->file, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec), 0);
+}
+
+/* Active is what a command uses that the host has not answered, if it is resident. */
+static void active_is_what_a_command_uses(struct kunit *test)
+{
+	struct stats_test t = make(test, &virtgpu_fake_defaults);
+	u32 handles[3];
+
+	handles[0] = virtgpu_kunit_mappable(test, t.file, SIZE, 0);
+	handles[1] = virtgpu_kunit_mappable(test, t.file, SIZE, DEFER);
+	handles[2] = unmappable(test, &t);
+	virtgpu_kunit_mappable(test, t.file, SIZE, 0);
+	virtgpu_fake_settle(t.f);
+	virtgpu_fake_hold(t.f, VIRTIO_GPU_CMD_SUBMIT_3D);
+	use(test, &t, handles, ARRAY_SIZE(handles));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
+	expect_stat(test, &t, t.file, "active-window", SIZE);
+	expect_stat(test, &t, t.file, "active-host", SIZE);
+	expect_stat(test, &t, t.file, "active-memory", 0);
+
+	virtgpu_fake_unhold(t.f, VIRTIO_GPU_CMD_SUBMIT_3D);
+	virtgpu_fake_release_all(t.f, VIRTIO_GPU_RESP_OK_NODATA);
+	virtgpu_fake_settle(t.f);
+	expect_stat(test, &t, t.file, "active-window", 0);
+	expect_stat(test, &t, t.file, "active-host", 0);
+
+	finish(&t);
+}
+
 /* What is exported is shared, and mapped no sooner. */
 static void exported_is_shared(struct kunit *test)
 {
@@ -424,19 +474,26 @@ static void refusal_is_shown(struct kunit *test)
 	finish(&t);
 }
 
-/* A window without room is told of in the blob's line, and as the device's use of it. */
+/*
+ * A window without room is told of in the blob's line, and once for the device, with its use. A
+ * blob larger than the window says nothing about that.
+ */
 static void full_window_is_shown(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
 	struct stats_test t;
-	u32 eager, deferred;
+	u32 eager, deferred, large;
 
 	params.window = SIZE;
 	t = make(test, &params);
+	large = virtgpu_kunit_mappable(test, t.file, 2 * SIZE, DEFER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t.f, t.file, virtgpu_kunit_offset(t.file, large),
+						 2 * SIZE), -ENOSPC);
+	KUNIT_EXPECT_FALSE(test, virtgpu_fake_vgdev(t.f)->host_visible_told);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, large), 0);
 	eager = virtgpu_kunit_mappable(test, t.file, SIZE, 0);
 	deferred = virtgpu_kunit_mappable(test, t.file, SIZE, DEFER);
 	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_FALSE(test, virtgpu_fake_vgdev(t.f)->host_visible_told);
 	KUNIT_EXPECT_EQ(test, map(&t, deferred), -ENOSPC);
 	KUNIT_EXPECT_TRUE(test, virtgpu_fake_vgdev(t.f)->host_visible_told);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_vgdev(t.f)->host_visible_used, SIZE);
@@ -472,7 +529,7 @@ static void list_has_blobs_without_a_handle(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, strstr(debugfs(test, &t, "virtio-gpu-host-blobs"), "deferred"));
 }
 
-/* Of a device that is gone nothing is shown, and nothing it had is touched. */
+/* Of a device that is gone nothing is shown. */
 static void nothing_is_shown_of_an_unplugged_device(struct kunit *test)
 {
 	struct stats_test t = make(test, &virtgpu_fake_defaults);
@@ -491,6 +548,7 @@ static struct kunit_case virtio_gpu_stats_cases[] = {
 	KUNIT_CASE(unmappable_blobs_are_the_hosts),
 	KUNIT_CASE(guest_blobs_are_memory),
 	KUNIT_CASE(shared_is_what_two_have),
+	KUNIT_CASE(active_is_what_a_command_uses),
 	KUNIT_CASE(exported_is_shared),
 	KUNIT_CASE(imported_is_shared_memory),
 	KUNIT_CASE(refusal_is_shown),
