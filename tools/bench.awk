@@ -112,5 +112,5 @@ END {
 		    64, count["processes-" p, 64] + 0, p, got)
 	}
 	for (i = 1; i <= sizes; i++)
-		compare("second and later mmap", "unpatched", "again", size[i], "time", "tip", "base", 1.02, 1)
+		compare("second and later mmap, in instructions", "unpatched", "again", size[i], "time", "tip", "base", 1.02, 1)
 }
