@@ -95,7 +95,7 @@ int main(void)
 		dup2(out[1], STDOUT_FILENO);
 		dup2(out[1], STDERR_FILENO);
 		setenv("TERM", "linux", 1);
-		setenv("COLUMNS", "100", 1);
+		setenv("LD_PRELOAD", "/engine.so", 1);
 		execl(GPUTOP, "gputop", "-d", "1", "-n", "2", (char *)NULL);
 		_exit(127);
 	}
