@@ -28,6 +28,10 @@ bench:		## measure there what eager and deferred blobs cost
 	@tools/deps --install build demo bench
 	@tools/bench $(base)
 
+top:		## show there what gputop sees of eager and deferred blobs
+	@tools/deps --install build demo
+	@tools/top $(base)
+
 check-fast:	## check in a minute that the patches are good mails and patches, for all bases unless BASE= is given
 	@BASE=$(one) tools/check $(fast)
 
@@ -53,4 +57,4 @@ mbox:		## write the series as mails to build/mbox/BASE; SIGNOFF=1 signs them off
 clean:		## remove build/ and all that is in it
 	rm -rf build
 
-.PHONY: help demo hang bench check-fast check check-all $(stages) tree export mbox clean
+.PHONY: help demo hang bench top check-fast check check-all $(stages) tree export mbox clean
