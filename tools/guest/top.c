@@ -56,7 +56,7 @@ static pid_t client(const char *name, uint32_t hints, unsigned int mapped)
 	return child;
 }
 
-/* "   27   16384K    4096K ... deferred": the second and third are all of it and what is resident. */
+/* "  27   16384K    4096K ... deferred": the second is all of it, the third is resident. */
 static bool shows(const char *line, const char *name, unsigned long total, unsigned long resident)
 {
 	unsigned long got_total, got_resident;
