@@ -167,7 +167,7 @@ static void many(const char *measure, const struct way *way, unsigned long size,
 {
 	static uint64_t offset[MAX_BLOBS];
 	static void *at[MAX_BLOBS];
-	double start, took;
+	double start, took, before, span;
 	unsigned int i;
 	int ret;
 
@@ -186,10 +186,16 @@ static void many(const char *measure, const struct way *way, unsigned long size,
 			bail("mmap of blob %u: %s", i, strerror(errno));
 	}
 	took = now() - start;
+	commands_read();
+	before = commands.first_map - start;
+	span = commands.last_answer - commands.first_map;
 	for (i = 0; i < n; i++)
 		munmap(at[i], size);
 	destroy(n);
 	sample(measure, way, size, n, round, "time", took);
+	/* until the host was asked to map the first, and from then until it had answered all */
+	sample(measure, way, size, n, round, "before", before);
+	sample(measure, way, size, n, round, "span", span);
 	sample(measure, way, size, n, round, "in_flight", commands.in_flight[CMD_MAP_BLOB]);
 }
 

@@ -428,6 +428,17 @@ void commands_start(void)
 	memset(commands.refused, 0, sizeof(commands.refused));
 	memset(commands.in_flight, 0, sizeof(commands.in_flight));
 	commands.last_answer = 0;
+	commands.first_map = 0;
+}
+
+/* "init-1 [000] ..... 1.234567: EVENT" */
+static double time_of(const char *line, const char *event)
+{
+	const char *time;
+
+	for (time = event; time > line && time[-1] != ' '; time--)
+		;
+	return strtod(time, NULL);
 }
 
 void commands_forget(void)
@@ -482,7 +493,7 @@ static void parse_mapping(const char *event)
 static void parse_line(const char *line)
 {
 	const char *event = strstr(line, ": virtio_gpu_cmd_");
-	const char *vq, *type_at, *seqno_at, *time;
+	const char *vq, *type_at, *seqno_at;
 	unsigned int type;
 	uint16_t seqno;
 
@@ -507,6 +518,8 @@ static void parse_line(const char *line)
 		if (type >= CMD_TYPES)
 			return;
 		type_of[seqno] = type;
+		if (type == CMD_MAP_BLOB && !commands.sent[type])
+			commands.first_map = time_of(line, event);
 		commands.sent[type]++;
 		if (commands.sent[type] - commands.answered[type] > commands.in_flight[type])
 			commands.in_flight[type]++;
@@ -517,9 +530,7 @@ static void parse_line(const char *line)
 			commands.refused[type_of[seqno]]++;
 		type_of[seqno] = 0;
 		commands.pending--;
-		for (time = event; time > line && time[-1] != ' '; time--)
-			;
-		commands.last_answer = strtod(time, NULL);
+		commands.last_answer = time_of(line, event);
 	}
 }
 

@@ -85,7 +85,7 @@ struct commands {
 	unsigned int sent[CMD_TYPES], answered[CMD_TYPES], refused[CMD_TYPES];
 	unsigned int in_flight[CMD_TYPES];	/* the most at once, sent and not answered */
 	unsigned int pending;
-	double last_answer;
+	double last_answer, first_map;	/* of any command; when the first MAP_BLOB was sent */
 	bool lost;		/* the trace buffer overran: counts are wrong */
 };
 extern struct commands commands;
