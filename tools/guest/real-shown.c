@@ -153,7 +153,7 @@ void test_shown(void)
 {
 	bool traced = mappings_start();
 	unsigned int done;
-	long fd, eager, deferred, refused, dma_buf, at;
+	long fd, eager, deferred, refused, again, dma_buf, at;
 	struct user *u = user_with_file(&fd);
 	FILE *blobs = blobs_file();
 
@@ -191,15 +191,28 @@ void test_shown(void)
 	       "the trace has %u more mappings done, the last with result %d", mappings.done - done,
 	       mappings.result);
 
+	/* as Documentation/gpu/virtgpu.rst has it, with 10 s for 10 ms */
+	mappings_filter("ns > 10000000000 || result != 0");
+	done = mappings.done;
+	again = call(u, op_create, fd, SIZE, DEFERRED);
+	expect(u, call(u, op_map, fd, again, SIZE), 0, "mmap of another");
+	commands_read();
+	result(mappings.done == done, "the filter leaves out what is quick and succeeds");
+	call(u, op_map, fd, refused, SIZE);
+	commands_read();
+	result(mappings.done > done && mappings.result == -EIO, "and leaves in what fails");
+	mappings_filter(NULL);
+	expect_shown(u, fd, 5, 3, 0, "one more mapped");
+
 	dma_buf = call(u, op_export, fd, deferred);
 	expect(u, dma_buf, 0, "export");
-	expect_shown(u, fd, 4, 2, 1, "one exported");
+	expect_shown(u, fd, 5, 3, 1, "one exported");
 	result(!call(u, op_fdinfo, fd, MEMORY) && !call(u, op_fdinfo, fd, HOST),
 	       "nothing of it is in another region");
 
 	expect(u, call(u, op_destroy, fd, eager), 0, "the eager blob is destroyed");
 	commands_wait(CMD_UNMAP_BLOB, 1, patience);
-	expect_shown(u, fd, 3, 1, 1, "it is gone");
+	expect_shown(u, fd, 4, 2, 1, "it is gone");
 	result(mappings.unmapped == 1, "the trace has %u unmapped", mappings.unmapped);
 	expect_lines(0, "eager", "mapped", 1, 0);
 }

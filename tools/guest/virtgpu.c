@@ -468,6 +468,12 @@ bool mappings_start(void)
 	return true;
 }
 
+void mappings_filter(const char *filter)
+{
+	write_file(TRACING "events/virtio_gpu/virtio_gpu_vram_map_done/filter",
+		   filter ? filter : "0");
+}
+
 /* "...: virtio_gpu_vram_map_done: vdev=0 resource=3 offset=0x10000 result=0 ns=123456" */
 static void parse_mapping(const char *event)
 {

@@ -105,6 +105,8 @@ extern struct mappings mappings;
 
 /* False if the driver has no such tracepoints. commands_read() reads them, too. */
 bool mappings_start(void);
+/* Only ends of mappings that match are told; NULL: all. */
+void mappings_filter(const char *filter);
 
 /* Waits until this many of a type are answered and nothing else is pending. */
 bool commands_wait(unsigned int type, unsigned int count, double seconds);
