@@ -146,6 +146,13 @@ splats() {
 		grep -aE "$splat" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
 }
 
+# added TREE FILE: the numbers of the lines that the series adds to the file
+added() {
+	g -C "$1" diff -U0 base tip -- "$2" |
+		sed -nE 's/^@@ -[^ ]+ \+([0-9]+)(,([0-9]+))? @@.*/\1 \3/p' |
+		awk '{ n = NF > 1 ? $2 : 1; for (i = 0; i < n; i++) print $1 + i }'
+}
+
 # debian_mirror: that of the main archive that apt uses on this machine, or nothing
 debian_mirror() {
 	# shellcheck disable=SC2016 # apt's variables
