@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# BASE=   the kernel the series is for: a directory under patches/
+# BASE=   the kernel the series is for, a directory under patches/: linux-6.12.y; for the checks, all
 # KERNEL= a kernel tree of your own to take as the base; it is only read
 # QEMU=   the QEMU to run
 # SUITE=  or the Debian suite to take it from
-# ACCEL=  tcg or kvm
+# ACCEL=  tcg, kvm, or auto, which is kvm for the guests if it works there
 one := $(if $(filter command line environment,$(origin BASE)),$(BASE))
 base := $(or $(one),linux-6.12.y)
 export KERNEL QEMU SUITE ACCEL SIGNOFF
@@ -15,12 +15,13 @@ stages := $(usual) coverage compilers races long
 
 help:		## this text
 	@sed -n 's/:.*\t## /\t/p; s/^# \([A-Z]*=\)/\1/p' Makefile
+	@echo 'each stage of the checks, too: $(stages)'
 
 demo:		## show what the series is for on a virtual machine
 	@tools/deps --install build demo
 	@tools/demo $(base)
 
-hang:		## show there what a full window does, without the series and with it
+hang:		## show there what a full window does, with the series, and (BASE=drm-misc-next) without it
 	@tools/deps --install build demo
 	@tools/hang $(base)
 
@@ -28,7 +29,7 @@ bench:		## measure there what eager and deferred blobs cost
 	@tools/deps --install build demo bench
 	@tools/bench $(base)
 
-top:		## show there what gputop sees of eager and deferred blobs
+top:		## show there what gputop sees of eager and deferred blobs (BASE=drm-misc-next)
 	@tools/deps --install build demo
 	@tools/top $(base)
 
