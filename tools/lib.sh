@@ -133,17 +133,11 @@ cc=${ccache}gcc
 um=(--kunitconfig=drivers/gpu/drm/virtio/tests --kconfig_add CONFIG_MODULES=y)
 um_make=(--jobs="$(nproc)" --make_options "CC=$cc")
 
-# splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot; and KCSAN finds
-# races that are not the driver's, such as those of the two sides of a ring, which is made for that
+# splats LOG: what a kernel has reported that is no test result. 6.12's UML warns once by itself, at boot.
 splat='WARNING: |BUG: |INFO: (possible|suspicious|task|trying|rcu|lockdep)|UBSAN: |DEBUG_LOCKS_WARN_ON|Oops|Kernel panic'
 splat="$splat|general protection fault|list_(add|del) corruption|refcount_t: |sleeping function called|circular locking"
 splats() {
-	awk '/BUG: KCSAN: / { if (own) print kcsan; kcsan = $0; own = 0; ring = /(virtqueue|vring)[a-z_]* \/ (virtqueue|vring)/ }
-		!kcsan { print; next }
-		/(virtio_gpu|virtgpu)_/ { own = !ring }
-		/=====$/ { if (own) print kcsan; kcsan = "" }
-		END { if (kcsan) print kcsan }' "$1" |
-		grep -aE "$splat" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
+	grep -aE "$splat" "$1" | grep -avE 'WARNING: .* at [^ ]*arch/um/drivers/virt-pci\.c:' || :
 }
 
 # added TREE FILE: the numbers of the lines that the series adds to the file
