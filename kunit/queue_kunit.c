@@ -4,12 +4,19 @@
  */
 
 #include <kunit/test.h>
+#include <linux/dma-buf.h>
 #include <linux/dma-resv.h>
 #include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/mman.h>
 #include <linux/sync_file.h>
+#include <linux/unaligned.h>
+#include <linux/uuid.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_dma_buf.h>
 #include <linux/virtio_ring.h>
+
+#include <drm/drm_prime.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
@@ -214,11 +221,64 @@ static void unref_is_not_lost(struct kunit *test)
 	virtgpu_kunit_expect_clean(f);
 }
 
+static void put(struct dma_buf *dma_buf)
+{
+	if (!IS_ERR(dma_buf))
+		dma_buf_put(dma_buf);
+	flush_delayed_fput();
+}
+
+/*
+ * An export fails if the host cannot be asked for a UUID, and is as good as any when it is tried
+ * again.
+ */
+static void failed_export_can_be_tried_again(struct kunit *test)
+{
+	struct drm_virtgpu_resource_create rc = {
+		.width = PAGE_SIZE, .height = 1, .depth = 1, .array_size = 1, .size = PAGE_SIZE,
+	};
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	struct virtio_gpu_device *vgdev;
+	struct drm_device *drm;
+	struct dma_buf *dma_buf;
+	struct virtgpu_fake *f;
+	struct file *file;
+	uuid_t uuid;
+
+	params.features |= BIT_ULL(VIRTIO_GPU_F_RESOURCE_UUID);
+	f = virtgpu_fake_create(test, &params);
+	vgdev = virtgpu_fake_vgdev(f);
+	drm = virtgpu_fake_drm(f);
+	file = virtgpu_kunit_open(f);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_ioctl(file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &rc), 0);
+	virtgpu_fake_settle(f);
+
+	virtio_break_device(vgdev->vdev);
+	dma_buf = drm_gem_prime_handle_to_dmabuf(drm, file->private_data, rc.bo_handle, O_RDWR);
+	__virtio_unbreak_device(vgdev->vdev);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(dma_buf), -EIO);
+	put(dma_buf);
+
+	dma_buf = drm_gem_prime_handle_to_dmabuf(drm, file->private_data, rc.bo_handle, O_RDWR);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(dma_buf), 0);
+	virtgpu_fake_settle(f);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID), 1);
+	if (!IS_ERR(dma_buf)) {
+		KUNIT_EXPECT_EQ(test, virtio_dma_buf_get_uuid(dma_buf, &uuid), 0);
+		KUNIT_EXPECT_EQ(test, get_unaligned_be32(&uuid), rc.res_handle);
+	}
+	put(dma_buf);
+
+	virtgpu_kunit_close(f, file);
+	virtgpu_kunit_expect_clean(f);
+}
+
 static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(failed_command_leaves_nothing),
 	KUNIT_CASE(fence_of_a_failed_command_is_signaled),
 	KUNIT_CASE(fence_of_an_unanswered_command_is_signaled),
 	KUNIT_CASE(unref_is_not_lost),
+	KUNIT_CASE(failed_export_can_be_tried_again),
 	{}
 };
 

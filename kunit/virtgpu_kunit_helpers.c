@@ -362,7 +362,7 @@ static bool virtgpu_kunit_thread_ends(struct virtgpu_kunit_thread *thread, unsig
 	return wait_for_completion_timeout(&thread->done, timeout);
 }
 
-/* Nothing else wakes a thread that waits for an answer nobody has asked the device for. */
+/* Nothing else wakes a thread that waits for a UUID that nobody has asked the device for. */
 static void virtgpu_kunit_fail_waits(struct virtgpu_fake *f)
 {
 	struct drm_device *drm = virtgpu_fake_drm(f);
@@ -377,15 +377,9 @@ static void virtgpu_kunit_fail_waits(struct virtgpu_fake *f)
 		struct drm_gem_object *obj = container_of(node, struct drm_gem_object,
 							  vma_node.vm_node);
 		struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
-		struct virtio_gpu_object_vram *vram = to_virtio_gpu_vram(bo);
 
 		if (bo->uuid_state == STATE_INITIALIZING)
 			WRITE_ONCE(bo->uuid_state, STATE_ERR);
-
-		/* where the state has a type of its own, the wait can be killed */
-		if (virtgpu_kunit_is_vram(bo) && __same_type(vram->map_state, u32) &&
-		    vram->map_state == STATE_INITIALIZING)
-			WRITE_ONCE(vram->map_state, STATE_ERR);
 	}
 	read_unlock(&drm->vma_offset_manager->vm_lock);
 
