@@ -117,8 +117,13 @@ void nothing_left(void)
 		bail("%s: the host has stopped answering: %u commands are left, for %d s",
 		     test_name, commands.pending, HOST_SECONDS);
 	balanced = commands_wait_balanced(patience);
-	if (window)
-		used = window_growth();
+	if (window) {
+		/* the range is given back a moment after the answer to UNREF is traced */
+		double end = now() + patience;
+
+		while ((used = window_growth()) && now() < end)
+			usleep(1000);
+	}
 	result(balanced && !used && !commands.lost,
 	       "nothing is left: CREATE_BLOB %u, UNREF %u of %u; MAP_BLOB %u, UNMAP_BLOB %u; contexts %u, destroyed %u; unanswered %u; %lld bytes of the window%s",
 	       commands.sent[CMD_CREATE_BLOB], commands.answered[CMD_UNREF],
