@@ -4,8 +4,8 @@
  * each takes of the window, which commands it costs, how long it takes; then a
  * deferred blob's first mmap().
  *
- * Settings: BLOBS, BLOB_KIB, ROUNDS, MIN_RATIO (how many times faster deferred
- * blobs must be created and destroyed).
+ * Settings: BLOBS, BLOB_KIB, ROUNDS. Counts, bytes and data are checked. Times are
+ * printed only: they depend on the load of the host, and tools/bench compares them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,9 +121,8 @@ static void row_seconds(const char *what, double eager, double deferred)
 static void compare_ways(void)
 {
 	static struct way eager = { .hints = EAGER }, deferred = { .hints = DEFERRED };
-	unsigned long qemu = setting("QEMU_VERSION", 11), rounds = setting("ROUNDS", 8);
-	unsigned long min_ratio = setting("MIN_RATIO", qemu < 11 ? 100 : 20);
-	double spent = 0, eager_s, deferred_s, ratio, best;
+	unsigned long rounds = setting("ROUNDS", 8);
+	double spent = 0, eager_s, deferred_s;
 	unsigned int i;
 
 	if (!rounds || rounds > MAX_ROUNDS || !blobs || blobs > MAX_BLOBS)
@@ -139,9 +138,6 @@ static void compare_ways(void)
 
 	eager_s = median(eager.both, eager.rounds);
 	deferred_s = median(deferred.both, deferred.rounds);
-	ratio = eager_s / deferred_s;
-	/* median() sorted them */
-	best = eager.both[0] / deferred.both[0];
 
 	printf("#\n# %lu blobs of %lu KiB, none of them ever mapped by the guest\n#\n",
 	       blobs, blob_size >> 10);
@@ -157,8 +153,9 @@ static void compare_ways(void)
 	row_seconds("seconds for both", eager_s, deferred_s);
 	row_seconds("seconds for both, fastest round", eager.both[0], deferred.both[0]);
 	row_count("rounds (other seconds are medians)", eager.rounds, deferred.rounds);
-	printf("# deferred is %.0f times faster, %.0f times by the fastest rounds\n#\n",
-	       ratio, best);
+	/* median() sorted the rounds: the first is the one that the host disturbed least. */
+	printf("# eager takes %.0f times as long as deferred, %.0f times in the fastest rounds\n#\n",
+	       eager_s / deferred_s, eager.both[0] / deferred.both[0]);
 
 	check(eager.window == blobs * blob_size && eager.map_blob == blobs &&
 	      eager.unmap_blob == blobs,
@@ -168,13 +165,6 @@ static void compare_ways(void)
 	      blobs, (unsigned long long)deferred.window);
 	check(!deferred.map_blob, "deferred: %u MAP_BLOB sent", deferred.map_blob);
 	check(!deferred.unmap_blob, "deferred: %u UNMAP_BLOB sent", deferred.unmap_blob);
-	/*
-	 * By each way's fastest round, the one other work on the host disturbed
-	 * least: eager blobs mostly wait, deferred ones compute, so that a busy
-	 * host spoils the ratio and says nothing about the kernel.
-	 */
-	check(best >= min_ratio, "deferred is %.0f times faster, %lu times wanted", best,
-	      min_ratio);
 }
 
 /* One blob from creation to destruction, written and read through two mappings. */
