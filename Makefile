@@ -11,7 +11,7 @@ export KERNEL QEMU SUITE ACCEL SIGNOFF
 # in the order in which they share what is built
 fast := tools series style uapi
 usual := $(fast) build bisect kunit modules negative kasan faults guest docs
-stages := $(usual) coverage compilers races long
+stages := $(usual) stable coverage compilers races long
 
 help:		## this text
 	@sed -n 's/:.*\t## /\t/p; s/^# \([A-Z]*=\)/\1/p' Makefile
