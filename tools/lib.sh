@@ -95,25 +95,127 @@ series() { sed -E 's/[[:space:]]*(#.*)?$//; s/[[:space:]].*//; /^$/d' "$1/series
 # subject PATCH: without [PATCH n/m], unfolded
 subject() { git mailinfo /dev/null /dev/null <"$1" | sed -n 's/^Subject: //p'; }
 
+# the sets of a series, in its order; and the patches of one set
+sets() { series "$1" | sed -n 's,/.*,,p' | uniq; }
+set_series() { series "$1" | awk -v set="$2/" 'index($0, set) == 1'; }
+
+# info SET KEY: a value of patches/BASE/SET/info
+info() { sed -n "s/^$2=//p" "$root/patches/$base/$1/info" 2>/dev/null | head -n 1; }
+
+# title SET: the first line of its cover-letter.txt
+title() { head -n 1 "$root/patches/$base/$1/cover-letter.txt" 2>/dev/null || :; }
+
+# needed SET: the sets that it needs, and those that they need, in series order
+needed() {
+	local todo next s all=' '
+	todo=$(info "$1" needs)
+	while [ -n "$todo" ]; do
+		next=
+		for s in $todo; do
+			[[ $all == *" $s "* ]] || { all+="$s "; next+=" $(info "$s" needs)"; }
+		done
+		todo=${next# }
+	done
+	sets "$root/patches/$base" | while read -r s; do [[ $all != *" $s "* ]] || echo "$s"; done
+}
+
 # the files a series touches
 touched() {
 	series "$1" | (cd "$1" && xargs -r sed -nE 's,^(---|\+\+\+) [ab]/([^[:space:]]+).*,\2,p') | sort -u
 }
 
-# apply_series GITDIR COMMIT DIR: the series as commits on COMMIT, in the new repository DIR, of
-# which only the files the series touches are checked out. Prints the patch that fails.
+# apply_series GITDIR COMMIT DIR [SET...]: the sets (all of them) as commits on COMMIT, and a branch for each, in
+# the new repository DIR, of which only the files the series touches are checked out. Prints the patch that fails. am=--3way allows for
+# other context.
 apply_series() {
-	g clone -q --shared --no-checkout "$1" "$3" &&
-		touched "$patches" | sed 's,^,/,' >"$3/.git/info/sparse-checkout" &&
-		g -C "$3" config core.sparseCheckout true || return
+	local git=$1 commit=$2 dir=$3 s list
+	shift 3
+	g clone -q --shared --no-checkout "$git" "$dir" &&
+		touched "$patches" | sed 's,^,/,' >"$dir/.git/info/sparse-checkout" &&
+		g -C "$dir" config core.sparseCheckout true || return
 	# a file for git to leave there, should the series be empty
-	[ -s "$3/.git/info/sparse-checkout" ] || echo /Kbuild >"$3/.git/info/sparse-checkout"
-	g -C "$3" checkout -q -B "$base" "$2" || return
-	local p
-	for p in $(series "$patches"); do
-		g -C "$3" am -q --no-scissors --no-3way --committer-date-is-author-date \
-			"$patches/$p" >"$3/.git/am.log" 2>&1 </dev/null || { echo "$p"; return 1; }
+	[ -s "$dir/.git/info/sparse-checkout" ] || echo /Kbuild >"$dir/.git/info/sparse-checkout"
+	g -C "$dir" checkout -q --detach "$commit" || return
+	if [ $# -eq 0 ]; then
+		mapfile -t list < <(sets "$patches")
+		set -- "${list[@]}"
+	fi
+	for s; do
+		mapfile -t list < <(set_series "$patches" "$s" | sed "s,^,$patches/,")
+		g -C "$dir" am -q --no-scissors "${am:---no-3way}" --committer-date-is-author-date "${list[@]}" \
+			>"$dir/.git/am.log" 2>&1 </dev/null ||
+			{ echo "$s/$(sed -n 's/^Patch failed at //p' "$dir/.git/am.log")"; return 1; }
+		g -C "$dir" branch -f "$s"
 	done
+}
+
+# set_tips TREE: "SET COMMIT" of the branches N-NAME below HEAD that hold commits, by ancestry
+set_tips() {
+	g -C "$1" for-each-ref --merged=HEAD --no-merged=base --format='%(refname:lstrip=2) %(objectname)' 'refs/heads/[0-9]*-*' |
+		while read -r set commit; do
+			echo "$(g -C "$1" rev-list --count "base..$commit") $set $commit"
+		done | sort -n | cut -d' ' -f2-
+}
+
+# commits TREE: "SET/NNNN COMMIT" of each patch up to refs/tip, and "edited/NNNN COMMIT" of what is in no set
+commits() {
+	local set tip from=base
+	while read -r set tip; do
+		g -C "$1" rev-list --reverse "$from..$tip" | awk -v set="$set" '{ printf "%s/%04d %s\n", set, NR, $0 }'
+		from=$tip
+	done < <(set_tips "$1"; echo edited refs/tip)
+}
+
+# write_patches TREE DIR: the sets of the tree as patches, and their series
+write_patches() {
+	local set tip from=base
+	while read -r set tip; do
+		g -C "$1" format-patch -q --zero-commit --no-signature --no-numbered --no-renames -o "$2/$set" "$from..$tip"
+		(cd "$2" && printf '%s\n' "$set"/*.patch) >>"$2/series"
+		from=$tip
+	done < <(set_tips "$1")
+}
+
+# state TREE: its sets and what is checked out; edited TREE: is that, or what lies there, other than what was made or exported?
+state() {
+	g -C "$1" for-each-ref --format='%(refname) %(objectname)' 'refs/heads/[0-9]*-*'
+	g -C "$1" rev-parse HEAD
+}
+edited() {
+	[ "$(state "$1")" != "$(cat "$1/.git/made" 2>/dev/null)" ] || [ -n "$(g -C "$1" status --porcelain)" ]
+}
+
+# tip_of TREE: the commit of what lies there, which is HEAD, or has on HEAD what is not committed. It is refs/tip, too.
+tip_of() {
+	local commit index
+	commit=$(g -C "$1" rev-parse HEAD)
+	if [ -n "$(g -C "$1" status --porcelain)" ]; then
+		index=$(mktemp "$1/.git/tip.XXXXXX")
+		cp "$1/.git/index" "$index"
+		commit=$(
+			export GIT_INDEX_FILE=$index
+			g -C "$1" add -A
+			export GIT_{AUTHOR,COMMITTER}_{NAME,EMAIL}=tip GIT_{AUTHOR,COMMITTER}_DATE='1700000000 +0000'
+			g -C "$1" commit-tree -p HEAD -m 'what is not committed' "$(g -C "$1" write-tree)"
+		)
+		rm -f "$index"
+	fi
+	g -C "$1" update-ref refs/tip "$commit"
+	echo "$commit"
+}
+
+# stack TREE DIR: the series that is tested, as patches in DIR: that of patches/BASE, or of an edited tree
+stack() {
+	if ! edited "$1"; then
+		(cd "$patches" && { echo series; series .; } | cpio -pdm --quiet "$2")
+		return
+	fi
+	tip_of "$1" >/dev/null
+	write_patches "$1" "$2"
+	local last
+	last=$(set_tips "$1" | tail -n 1 | cut -d' ' -f2)
+	g -C "$1" format-patch -q --zero-commit --no-signature --no-numbered --no-renames -o "$2/edited" "${last:-base}..refs/tip"
+	[ ! -d "$2/edited" ] || (cd "$2" && printf '%s\n' edited/*.patch) >>"$2/series"
 }
 
 # maintainers_snippet REPOSITORY BASE HEAD: the lines the series adds to MAINTAINERS
