@@ -187,18 +187,18 @@ edited() {
 
 # tip_of TREE: the commit of what lies there, which is HEAD, or has on HEAD what is not committed. It is refs/tip, too.
 tip_of() {
-	local commit index
+	local commit
 	commit=$(g -C "$1" rev-parse HEAD)
 	if [ -n "$(g -C "$1" status --porcelain)" ]; then
-		index=$(mktemp "$1/.git/tip.XXXXXX")
-		cp "$1/.git/index" "$index"
+		local -x GIT_INDEX_FILE
+		GIT_INDEX_FILE=$(mktemp "$1/.git/tip.XXXXXX")
+		cp "$1/.git/index" "$GIT_INDEX_FILE"
 		commit=$(
-			export GIT_INDEX_FILE=$index
 			g -C "$1" add -A
 			export GIT_{AUTHOR,COMMITTER}_{NAME,EMAIL}=tip GIT_{AUTHOR,COMMITTER}_DATE='1700000000 +0000'
 			g -C "$1" commit-tree -p HEAD -m 'what is not committed' "$(g -C "$1" write-tree)"
 		)
-		rm -f "$index"
+		rm -f "$GIT_INDEX_FILE"
 	fi
 	g -C "$1" update-ref refs/tip "$commit"
 	echo "$commit"
@@ -257,4 +257,53 @@ debian_mirror() {
 	# shellcheck disable=SC2016 # apt's variables
 	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 2>/dev/null |
 		awk '$1 == "Debian" && $2 !~ /-/ && !uri { uri = $3 } END { print uri }'
+}
+
+# verdicts LOG: "suite/case pass|fail|skip" for each case in the log
+verdicts() {
+	awk '/^ *# Subtest: virtio_gpu_/ { if (match($0, /^    #/)) suite = substr($NF, 12) }
+		/^    (not )?ok [0-9]+ / {
+			v = $0 ~ /# SKIP/ ? "skip" : $1 == "ok" ? "pass" : "fail"
+			print suite "/" ($1 == "ok" ? $3 : $4), v
+		}' "$1"
+}
+
+# without_suite SOURCE SUITE: take it out of the tests there
+without_suite() {
+	rm -f "$1/drivers/gpu/drm/virtio/tests/$2_kunit.c"
+	sed -i "s/\b$2_kunit\.o//" "$1/drivers/gpu/drm/virtio/tests/Makefile"
+}
+
+# uml_build SOURCE OUT LOG: OUT/linux, for UML, with the driver and its tests, without the suites that do not compile
+uml_build() {
+	local suite bad
+	while ! (cd "$1" && tools/testing/kunit/kunit.py build --build_dir="$2" "${um[@]}" "${um_make[@]}") >"$3" 2>&1 </dev/null; do
+		bad=$(sed -nE 's,.*/tests/([a-z0-9_]+)_kunit\.o(\] Error|: in function).*,\1,p' "$3" | sort -u)
+		[ -n "$bad" ] || return 1
+		for suite in $bad; do
+			[ -f "$1/drivers/gpu/drm/virtio/tests/${suite}_kunit.c" ] || return 1
+			without_suite "$1" "$suite"
+		done
+	done
+}
+build_error() { grep -m1 -E 'error:|undefined reference' "$1" || tail -n 1 "$1"; }
+
+# uml_case LINUX DIR CASE: run one "suite/case", the log is DIR/suite.case.log. Prints "suite/case VERDICT", which is
+# pass, fail (which a report of the kernel is, too), skip, hang, crash, or none if there is no such case. TIMEOUT: seconds.
+uml_case() {
+	local log=$2/${3/\//.}.log rc=0 v
+	timeout -k 5 "${TIMEOUT:-120}" "$1" mem=1G console=tty kunit_shutdown=halt \
+		"kunit.filter_glob=virtio_gpu_${3/\//.}" >"$log" 2>&1 </dev/null || rc=$?
+	v=$(verdicts "$log" | sed 's/.* //')
+	[ $rc -ne 124 ] && [ $rc -ne 137 ] || v=hang
+	[ "$v" != pass ] || [ -z "$(splats "$log")" ] || v=fail
+	[ -n "$v" ] || ! grep -q "# Subtest: virtio_gpu_${3%%/*}$" "$log" || v=crash
+	echo "$3 ${v:-none}"
+}
+# uml_cases LINUX DIR <CASES: each in a kernel of its own
+uml_cases() {
+	export -f uml_case verdicts splats
+	export splat
+	# shellcheck disable=SC2016 # the inner shell's
+	xargs -r -I CASE -P "$(nproc)" bash -c 'uml_case "$@"' sh "$1" "$2" CASE
 }
