@@ -196,7 +196,7 @@ tip_of() {
 		commit=$(
 			g -C "$1" add -A
 			export GIT_{AUTHOR,COMMITTER}_{NAME,EMAIL}=tip GIT_{AUTHOR,COMMITTER}_DATE='1700000000 +0000'
-			g -C "$1" commit-tree -p HEAD -m 'what is not committed' "$(g -C "$1" write-tree)"
+			g -C "$1" commit-tree -p HEAD -m 'what is not committed' -m 'Changes in the work tree.' "$(g -C "$1" write-tree)"
 		)
 		rm -f "$GIT_INDEX_FILE"
 	fi
