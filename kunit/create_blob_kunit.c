@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which blobs can be created. What is refused is refused before the host hears of it.
+ * The blobs that can be created. The driver rejects the others before it sends a command.
  */
 
 #include <kunit/test.h>
 #include <linux/sizes.h>
 
+#include <drm/drm_gem.h>
+#include <drm/drm_vma_manager.h>
+
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_base.h"
-#include "virtgpu_kunit_deferred.h"
+#include "virtgpu_kunit_helpers.h"
 
-#define MAPPABLE	VIRTGPU_BLOB_FLAG_USE_MAPPABLE
-
-/* A blob that is asked for, on a device with what features and which window. */
+/* The argument to create a blob, and the features or the window that the device lacks. */
 struct blob_param {
 	const char *name;
 	u64 without;
@@ -20,40 +21,32 @@ struct blob_param {
 	struct drm_virtgpu_resource_create_blob rc;
 };
 
-#define HOST3D(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_HOST3D, .size = VIRTGPU_KUNIT_SIZE, \
-			  .blob_id = 1, ##__VA_ARGS__ }
-#define GUEST(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_GUEST, .size = VIRTGPU_KUNIT_SIZE, \
+#define HOST3D(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_HOST3D, .size = SIZE, .blob_id = 1, \
 			  ##__VA_ARGS__ }
-#define BOTH(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_HOST3D_GUEST, .size = VIRTGPU_KUNIT_SIZE, \
-			  .blob_id = 1, ##__VA_ARGS__ }
+#define GUEST(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_GUEST, .size = SIZE, ##__VA_ARGS__ }
+#define BOTH(...)	{ .blob_mem = VIRTGPU_BLOB_MEM_HOST3D_GUEST, .size = SIZE, .blob_id = 1, \
+			  ##__VA_ARGS__ }
 
-static void blob_param_desc(const struct blob_param *p, char *desc)
+static struct virtgpu_kunit *init_device(struct kunit *test, const struct blob_param *p)
 {
-	strscpy(desc, p->name, KUNIT_PARAM_DESC_SIZE);
-}
+	struct virtgpu_fake_params params = virtgpu_kunit_params(p->without);
 
-static struct virtgpu_fake *make_fake(struct kunit *test, const struct blob_param *p)
-{
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-
-	params.features &= ~p->without;
 	if (p->no_window)
 		params.window = 0;
 
-	return virtgpu_fake_create(test, &params);
+	return virtgpu_kunit_init_with(test, &params);
 }
 
 /* One thing is wrong with each of these, all else is valid. */
-static const struct blob_param refused_params[] = {
-	{ "no memory type", .rc = { .size = VIRTGPU_KUNIT_SIZE, .blob_id = 1 } },
-	{ "unknown memory type",
-	  .rc = { .blob_mem = 4, .size = VIRTGPU_KUNIT_SIZE, .blob_id = 1 } },
+static const struct blob_param invalid_params[] = {
+	{ "no memory type", .rc = { .size = SIZE, .blob_id = 1 } },
+	{ "unknown memory type", .rc = { .blob_mem = 4, .size = SIZE, .blob_id = 1 } },
 	{ "unknown flag", .rc = HOST3D(.blob_flags = MAPPABLE | 0x8) },
 	{ "hint 0x2", .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = BIT(1)) },
 	{ "hint 0x4", .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = BIT(2)) },
 	{ "hint 0x80000000", .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = BIT(31)) },
 	{ "known and unknown hint",
-	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = VIRTGPU_KUNIT_DEFER | BIT(1)) },
+	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = DEFER | BIT(1)) },
 	{ "unknown hint for a guest blob", .rc = GUEST(.blob_hints = BIT(1)) },
 	{ "padding", .rc = HOST3D(.blob_flags = MAPPABLE, .pad2 = 1) },
 	{ "padding for a guest blob", .rc = GUEST(.pad2 = 1) },
@@ -66,132 +59,159 @@ static const struct blob_param refused_params[] = {
 	{ "no UUIDs", .rc = HOST3D(.blob_flags = VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE) },
 	{ "no window", .no_window = true, .rc = HOST3D(.blob_flags = MAPPABLE) },
 	{ "no window, deferred", .no_window = true,
-	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = VIRTGPU_KUNIT_DEFER) },
+	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
 };
 
-KUNIT_ARRAY_PARAM(refused, refused_params, blob_param_desc);
+KUNIT_ARRAY_PARAM_DESC(invalid, invalid_params, name);
 
-/* A blob that cannot be is refused with -EINVAL. Nothing is sent, not even a context made. */
-static void refused(struct kunit *test)
+/* The driver rejects an invalid blob with -EINVAL, and sends nothing, not even CTX_CREATE. */
+static void invalid_blob_is_rejected(struct kunit *test)
 {
 	const struct blob_param *p = test->param_value;
-	struct virtgpu_fake *f = make_fake(test, p);
-	struct file *file = virtgpu_kunit_open(f);
+	struct virtgpu_kunit *k = init_device(test, p);
 	struct drm_virtgpu_resource_create_blob rc = p->rc;
-	unsigned int mark = virtgpu_fake_mark(f);
 
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create_blob(file, &rc), -EINVAL);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create(k, &rc), -EINVAL);
 	KUNIT_EXPECT_EQ(test, rc.bo_handle, 0);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, mark), "");
-
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(k->fake, 0), "");
 }
 
-static const struct blob_param accepted_params[] = {
+static const struct blob_param valid_params[] = {
 	{ "host", .rc = HOST3D() },
 	{ "host, mappable", .rc = HOST3D(.blob_flags = MAPPABLE) },
 	{ "host, shareable", .rc = HOST3D(.blob_flags = VIRTGPU_BLOB_FLAG_USE_SHAREABLE) },
-	{ "host, hint without mappable", .rc = HOST3D(.blob_hints = VIRTGPU_KUNIT_DEFER) },
+	{ "host, hint without mappable", .rc = HOST3D(.blob_hints = DEFER) },
 	{ "host, not mappable, no window", .no_window = true, .rc = HOST3D() },
 	{ "guest", .rc = GUEST(.blob_flags = MAPPABLE) },
-	{ "guest, hint", .rc = GUEST(.blob_flags = MAPPABLE, .blob_hints = VIRTGPU_KUNIT_DEFER) },
+	{ "guest, hint", .rc = GUEST(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
 	{ "guest, no window", .no_window = true, .rc = GUEST(.blob_flags = MAPPABLE) },
 	{ "guest, no window, hint", .no_window = true,
-	  .rc = GUEST(.blob_flags = MAPPABLE, .blob_hints = VIRTGPU_KUNIT_DEFER) },
+	  .rc = GUEST(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
 	{ "both", .rc = BOTH(.blob_flags = MAPPABLE) },
-	{ "both, hint", .rc = BOTH(.blob_flags = MAPPABLE, .blob_hints = VIRTGPU_KUNIT_DEFER) },
+	{ "both, hint", .rc = BOTH(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
 	{ "both, no window", .no_window = true, .rc = BOTH(.blob_flags = MAPPABLE) },
 };
 
-KUNIT_ARRAY_PARAM(accepted, accepted_params, blob_param_desc);
+KUNIT_ARRAY_PARAM_DESC(valid, valid_params, name);
 
 /*
- * All others are created as they were asked for. Only a mappable blob in host memory is mapped; on
- * others the hint has no effect.
+ * The driver creates a valid blob with the parameters of the ioctl. It maps only a mappable blob in
+ * host memory; the hint has no effect on others.
  */
-static void accepted(struct kunit *test)
+static void valid_blob_is_created(struct kunit *test)
 {
 	const struct blob_param *p = test->param_value;
-	struct virtgpu_fake *f = make_fake(test, p);
-	struct file *file = virtgpu_kunit_open(f);
+	struct virtgpu_kunit *k = init_device(test, p);
 	struct drm_virtgpu_resource_create_blob rc = p->rc;
-	const struct virtgpu_fake_cmd *cmd;
-	bool map;
+	const struct virtgpu_cmd *cmd;
 
-	map = rc.blob_mem == VIRTGPU_BLOB_MEM_HOST3D && rc.blob_flags & MAPPABLE;
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create(k, &rc), 0);
 	KUNIT_EXPECT_NE(test, rc.bo_handle, 0);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, 0),
-			   map ? "CTX_CREATE CREATE_BLOB MAP_BLOB CTX_ATTACH" :
-				 "CTX_CREATE CREATE_BLOB CTX_ATTACH");
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_contexts(k->fake), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake),
+			rc.blob_mem == VIRTGPU_BLOB_MEM_HOST3D && rc.blob_flags & MAPPABLE);
 
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, 0);
+	cmd = virtgpu_fake_nth(k->fake, CREATE_BLOB, 0);
 	KUNIT_ASSERT_NOT_NULL(test, cmd);
 	KUNIT_EXPECT_EQ(test, cmd->resource_id, rc.res_handle);
 	KUNIT_EXPECT_EQ(test, cmd->blob_mem, p->rc.blob_mem);
 	KUNIT_EXPECT_EQ(test, cmd->blob_flags, p->rc.blob_flags);
 	KUNIT_EXPECT_EQ(test, cmd->blob_id, p->rc.blob_id);
 	KUNIT_EXPECT_EQ(test, cmd->size, p->rc.size);
-
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
 }
 
 /*
- * If the device wants its blobs aligned, their offsets in the window are, wherever the window is
- * and whatever was freed in between. The device checks that.
+ * If the device demands an alignment, the offsets in the window are aligned, wherever the window is
+ * and whatever was freed in between. The model checks that, too.
  */
-static void offsets_are_aligned(struct kunit *test)
+static void window_offset_is_aligned(struct kunit *test)
 {
 	static const u32 sizes[] = { SZ_64K, SZ_128K, SZ_64K, SZ_256K };
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct drm_virtgpu_resource_create_blob rc;
 	u32 handles[ARRAY_SIZE(sizes)];
-	struct virtgpu_fake *f;
-	struct file *file;
+	struct virtgpu_kunit *k;
 	unsigned int i;
 
 	params.features |= BIT_ULL(VIRTIO_GPU_F_BLOB_ALIGNMENT);
 	params.blob_alignment = SZ_64K;
 	params.window_skew = 3 * PAGE_SIZE;
-	f = virtgpu_fake_create(test, &params);
-	file = virtgpu_kunit_open(f);
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		rc = virtgpu_kunit_blob(sizes[i], MAPPABLE);
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-		handles[i] = rc.bo_handle;
-	}
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_delete(file, handles[1]), 0);
-	virtgpu_fake_settle(f);
-	for (i = 0; i < 2; i++) {
-		rc = virtgpu_kunit_blob(SZ_64K, MAPPABLE);
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	}
-	virtgpu_fake_settle(f);
-	for (i = 0; i < virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB); i++) {
-		const struct virtgpu_fake_cmd *cmd =
-			virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, i);
+	k = virtgpu_kunit_init_with(test, &params);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		handles[i] = virtgpu_kunit_blob_of(k, sizes[i], MAPPABLE, EAGER);
+	virtgpu_kunit_delete(k, handles[1]);
+	for (i = 0; i < 2; i++)
+		virtgpu_kunit_blob_of(k, SZ_64K, MAPPABLE, EAGER);
 
-		KUNIT_EXPECT_EQ(test, cmd->offset % SZ_64K, 0);
-	}
-	KUNIT_EXPECT_EQ(test, i, ARRAY_SIZE(sizes) + 2);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), ARRAY_SIZE(sizes) + 2);
+	for (i = 0; i < ARRAY_SIZE(sizes) + 2; i++)
+		KUNIT_EXPECT_EQ(test, virtgpu_fake_nth(k->fake, MAP_BLOB, i)->offset % SZ_64K, 0);
+}
 
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
+/* Any process can guess the mmap offset of an object, and so get a reference to it. */
+static struct drm_gem_object *guess_object(struct virtgpu_kunit *k)
+{
+	struct drm_vma_offset_manager *mgr = k->drm->vma_offset_manager;
+	struct drm_gem_object *obj = NULL;
+	struct drm_vma_offset_node *node;
+
+	drm_vma_offset_lock_lookup(mgr);
+	node = drm_vma_offset_lookup_locked(mgr, DRM_FILE_PAGE_OFFSET_START, 1);
+	if (node) {
+		obj = container_of(node, struct drm_gem_object, vma_node);
+		if (!kref_get_unless_zero(&obj->refcount))
+			obj = NULL;
+	}
+	drm_vma_offset_unlock_lookup(mgr);
+
+	return obj;
+}
+
+/*
+ * A creation that fails late leaves the object to others that refer to it. Here the creating task
+ * waits for ring space while the test takes a reference, and then finds the window too small. The
+ * driver must not send UNREF, whose response frees the object, before the reference is dropped.
+ */
+static void failed_creation_honours_references(struct kunit *test)
+{
+	struct virtgpu_fake_params params = virtgpu_kunit_ring(2);
+	struct virtgpu_kunit_thread *create;
+	struct drm_gem_object *obj;
+	struct virtgpu_kunit *k;
+
+	params.window = PAGE_SIZE;
+	k = virtgpu_kunit_init_with(test, &params);
+	virtgpu_fake_hold(k->fake, UNREF);
+	/* CTX_CREATE fills the ring, CREATE_BLOB waits */
+	virtgpu_fake_stall(k->fake, true);
+	create = virtgpu_kunit_create_start(k, SIZE, MAPPABLE);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(create));
+	obj = guess_object(k);
+	KUNIT_ASSERT_NOT_NULL(test, obj);
+
+	virtgpu_fake_stall(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(create), -ENOSPC);
+	virtgpu_kunit_settle(k);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_count(k->fake, UNREF), 0);
+	drm_gem_object_put(obj);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNREF), 1);
 }
 
 static struct kunit_case create_blob_cases[] = {
-	KUNIT_CASE_PARAM(refused, refused_gen_params),
-	KUNIT_CASE_PARAM(accepted, accepted_gen_params),
-	KUNIT_CASE(offsets_are_aligned),
+	KUNIT_CASE_PARAM(invalid_blob_is_rejected, invalid_gen_params),
+	KUNIT_CASE_PARAM(valid_blob_is_created, valid_gen_params),
+	KUNIT_CASE(window_offset_is_aligned),
+	KUNIT_CASE(failed_creation_honours_references),
 	{}
 };
 
 static struct kunit_suite create_blob_suite = {
 	.name = "virtio_gpu_create_blob",
+	.init = virtgpu_kunit_init,
+	.exit = virtgpu_kunit_exit,
 	.test_cases = create_blob_cases,
 };
 

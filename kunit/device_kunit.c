@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The driver on the fake device: probe, use, unplug. What fails here fails in every other suite.
+ * The driver on the fake device: probe, use, unplug. If a case fails here, the other suites fail
+ * too.
  */
 
 #include <kunit/test.h>
@@ -9,77 +10,49 @@
 #include <linux/debugfs.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
-#include <linux/sizes.h>
-#include <linux/virtio_ring.h>
 
 #include <drm/drm_debugfs.h>
 #include <drm/drm_drv.h>
 #include <drm/drm_file.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_fake.h"
 #include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
-#define BLOB_SIZE	(2 * PAGE_SIZE)
-
-/* A device without some of the features of the default one. */
-static struct virtgpu_fake_params without(u64 features)
-{
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-
-	params.features &= ~features;
-	return params;
-}
-
 /* Create a blob, map it into a process, and free it. */
-static void use_blob(struct kunit *test, struct virtgpu_fake *f)
+static void use_blob(struct virtgpu_kunit *k)
 {
-	struct drm_virtgpu_resource_create_blob rc =
-		virtgpu_kunit_blob(BLOB_SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	struct file *file = virtgpu_kunit_open(f);
-	u64 offset;
+	u32 handle = virtgpu_kunit_blob(k, EAGER);
 
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(file, rc.bo_handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(f, file, offset, BLOB_SIZE), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(file, rc.bo_handle), 0);
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
+	KUNIT_EXPECT_EQ(k->test, virtgpu_kunit_map_ioctl(k, handle, NULL), 0);
+	KUNIT_EXPECT_EQ(k->test, virtgpu_kunit_mmap(k, handle), 0);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(k->test, virtgpu_fake_resources(k->fake), 0);
 }
 
-static void use_device(struct kunit *test, const struct virtgpu_fake_params *params)
+/*
+ * The driver accepts the features and the window that it knows, and sends no command until asked.
+ */
+static void probe_sends_no_command(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, params);
+	struct virtgpu_kunit *k = test->priv;
 
-	use_blob(test, f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(f));
-}
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_features(k->fake), virtgpu_fake_defaults.features);
+	KUNIT_EXPECT_TRUE(test, k->vgdev->has_virgl_3d);
+	KUNIT_EXPECT_TRUE(test, k->vgdev->has_resource_blob);
+	KUNIT_EXPECT_TRUE(test, k->vgdev->has_context_init);
+	KUNIT_EXPECT_TRUE(test, k->vgdev->has_host_visible);
+	KUNIT_EXPECT_EQ(test, k->vgdev->host_visible_region.addr,
+			virtgpu_fake_window(k->fake)->addr);
+	KUNIT_EXPECT_EQ(test, k->vgdev->host_visible_region.len, SZ_1M);
 
-/* The driver accepts what it knows of what the device offers, and sends no command until asked. */
-static void probe_sends_nothing(struct kunit *test)
-{
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
-	const struct virtio_shm_region *window = virtgpu_fake_window(f);
-
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_features(f), virtgpu_fake_defaults.features);
-	KUNIT_EXPECT_TRUE(test, vgdev->has_virgl_3d);
-	KUNIT_EXPECT_TRUE(test, vgdev->has_resource_blob);
-	KUNIT_EXPECT_TRUE(test, vgdev->has_context_init);
-	KUNIT_EXPECT_TRUE(test, vgdev->has_host_visible);
-	KUNIT_EXPECT_EQ(test, vgdev->host_visible_region.addr, window->addr);
-	KUNIT_EXPECT_EQ(test, vgdev->host_visible_region.len, SZ_1M);
-
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(f), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(f));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(f), 0);
-	KUNIT_EXPECT_NULL(test, virtgpu_fake_drm(f));
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(k->fake), 0);
 }
 
 /* Unplugging gives back everything that probing took. */
-static void probe_and_unplug_again(struct kunit *test)
+static void replug_leaks_nothing(struct kunit *test)
 {
 	unsigned int i;
 
@@ -88,210 +61,111 @@ static void probe_and_unplug_again(struct kunit *test)
 
 		KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(f));
 		KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(f));
-		KUNIT_ASSERT_NULL(test, virtgpu_fake_drm(f));
+		KUNIT_ASSERT_TRUE(test, virtgpu_fake_release_drm(f));
 	}
 }
 
-/* A device that is still there when the test ends is unplugged then. */
-static void unplug_is_automatic(struct kunit *test)
+/* The driver creates the context when it is needed: opening and closing a file sends no command. */
+static void open_sends_no_command(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-
-	virtgpu_kunit_open(f);
-}
-
-/* The context is created when it is needed, so that opening and closing sends no command. */
-static void open_and_close_send_nothing(struct kunit *test)
-{
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
+	struct virtgpu_kunit *k = test->priv;
 	struct file *files[8];
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(files); i++)
-		files[i] = virtgpu_kunit_open(f);
+		files[i] = virtgpu_kunit_open(k);
 	for (i = 0; i < ARRAY_SIZE(files); i++)
-		virtgpu_kunit_close(f, files[i]);
+		virtgpu_kunit_close(k, files[i]);
 
-	virtgpu_kunit_expect_clean(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(f), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(f), 0);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(k->fake), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), 0);
 }
 
-/* A file that is open keeps the DRM device after the device is unplugged. */
+/* An open file keeps the DRM device after the device is unplugged. */
 static void file_outlives_device(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct file *file = virtgpu_kunit_open(f);
-	u64 offset;
+	struct virtgpu_kunit *k = test->priv;
 
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(f));
-	KUNIT_EXPECT_NOT_NULL(test, virtgpu_fake_drm(f));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(file, 1, &offset), -ENODEV);
-	virtgpu_kunit_close(f, file);
-	KUNIT_EXPECT_NULL(test, virtgpu_fake_drm(f));
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	/* one reference is the fixture's */
+	KUNIT_EXPECT_GT(test, kref_read(&k->drm->ref), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, 1, NULL), -ENODEV);
+	virtgpu_kunit_close(k, k->file);
+	KUNIT_EXPECT_EQ(test, kref_read(&k->drm->ref), 1);
 }
 
-/*
- * A mappable blob without a guest part is mapped in the window when it is created, unmapped before
- * it is unreferenced, and both cost the device one kick.
- */
-static void blob_command_sequence(struct kunit *test)
+/* A mapping keeps the blob, and the file, after both are closed. */
+static void mapping_outlives_file(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc =
-		virtgpu_kunit_blob(BLOB_SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	struct file *file = virtgpu_kunit_open(f);
-	const struct virtgpu_fake_cmd *cmd;
-	unsigned int mark;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *mapping;
 
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, 0),
-			   "CTX_CREATE CREATE_BLOB MAP_BLOB CTX_ATTACH");
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(f), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(f), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(f), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_contexts(f), 1);
-
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, 0);
-	KUNIT_ASSERT_NOT_NULL(test, cmd);
-	KUNIT_EXPECT_EQ(test, cmd->resource_id, rc.res_handle);
-	KUNIT_EXPECT_EQ(test, cmd->size, BLOB_SIZE);
-	KUNIT_EXPECT_EQ(test, cmd->blob_id, rc.blob_id);
-	KUNIT_EXPECT_EQ(test, cmd->blob_mem, VIRTIO_GPU_BLOB_MEM_HOST3D);
-	KUNIT_EXPECT_EQ(test, cmd->blob_flags, VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE);
-	KUNIT_EXPECT_TRUE(test, cmd->indirect);
-
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, 0);
-	KUNIT_ASSERT_NOT_NULL(test, cmd);
-	KUNIT_EXPECT_EQ(test, cmd->resource_id, rc.res_handle);
-	KUNIT_EXPECT_LT(test, cmd->offset, SZ_1M);
-	KUNIT_EXPECT_NULL(test, virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, 1));
-
-	mark = virtgpu_fake_mark(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(file, rc.bo_handle), 0);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, mark), "CTX_DETACH UNMAP_BLOB UNREF");
-
-	mark = virtgpu_fake_mark(f);
-	virtgpu_kunit_close(f, file);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, mark), "CTX_DESTROY");
-	virtgpu_kunit_expect_clean(f);
+	mapping = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(mapping), 0);
+	virtgpu_kunit_close(k, k->file);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 1);
+	virtgpu_kunit_munmap(mapping);
+	virtgpu_kunit_expect_clean(k);
 }
 
-/* What a process maps are the pages of the window the device was told to put the blob at. */
-static void mmap_reaches_window(struct kunit *test)
+static const struct variant_param {
+	const char *name;
+	u64 without;
+	unsigned int vq_num;
+	u64 window;
+	u64 window_skew;
+} variant_params[] = {
+	{ "no indirect descriptors", .without = BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) },
+	{ "no event indices", .without = BIT_ULL(VIRTIO_RING_F_EVENT_IDX) },
+	{ "no context types", .without = BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT) },
+	{ "ring of 4", .vq_num = 4 },
+	{ "ring of 4, no indirect descriptors", .vq_num = 4,
+	  .without = BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) },
+	{ "huge window", .window = SZ_64G, .window_skew = 3 * PAGE_SIZE },
+};
+
+KUNIT_ARRAY_PARAM_DESC(variant, variant_params, name);
+
+/* The driver works with devices that lack a feature, or have small rings or huge windows. */
+static void device_variant_works(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc =
-		virtgpu_kunit_blob(BLOB_SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	struct file *file = virtgpu_kunit_open(f);
-	struct virtgpu_kunit_mmapper *m;
-	const struct virtgpu_fake_cmd *cmd;
-	unsigned long pfn;
-	u64 offset;
-	size_t i;
+	const struct variant_param *p = test->param_value;
+	struct virtgpu_fake_params params = virtgpu_kunit_params(p->without);
+	struct virtgpu_kunit *k;
 
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(file, rc.bo_handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, offset, virtgpu_kunit_offset(file, rc.bo_handle));
-	m = virtgpu_kunit_mmap_start(f, file, offset, BLOB_SIZE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, 0);
-	KUNIT_ASSERT_NOT_NULL(test, cmd);
-	for (i = 0; i < BLOB_SIZE / PAGE_SIZE; i++) {
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, i, &pfn, NULL), 0);
-		KUNIT_EXPECT_EQ(test, (u64)pfn << PAGE_SHIFT,
-				virtgpu_fake_window(f)->addr + cmd->offset + i * PAGE_SIZE);
-	}
-
-	/* A mapping keeps the blob and the file. */
-	virtgpu_kunit_close(f, file);
-	virtgpu_fake_settle(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(f), 1);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-	virtgpu_kunit_expect_clean(f);
+	params.vq_num = p->vq_num ?: params.vq_num;
+	params.window = p->window ?: params.window;
+	params.window_skew = p->window_skew;
+	k = virtgpu_kunit_init_with(test, &params);
+	use_blob(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_nth(k->fake, MAP_BLOB, 0)->indirect,
+			!(p->without & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC)));
 }
 
-/* Without indirect descriptors a command takes a descriptor for each of its parts. */
-static void works_without_indirect(struct kunit *test)
-{
-	struct virtgpu_fake_params params = without(BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC));
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &params);
-	const struct virtgpu_fake_cmd *cmd;
-
-	use_blob(test, f);
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, 0);
-	KUNIT_ASSERT_NOT_NULL(test, cmd);
-	KUNIT_EXPECT_FALSE(test, cmd->indirect);
-}
-
-/* Without event indices the driver kicks, and the device interrupts, each time. */
-static void works_without_event_idx(struct kunit *test)
-{
-	struct virtgpu_fake_params params = without(BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
-
-	use_device(test, &params);
-}
-
-/* Contexts have no type without VIRTIO_GPU_F_CONTEXT_INIT. */
-static void works_without_context_init(struct kunit *test)
-{
-	struct virtgpu_fake_params params = without(BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT));
-
-	use_device(test, &params);
-}
-
-/* A queue of four descriptors is full most of the time. */
-static void works_with_small_queue(struct kunit *test)
+/* A device need not have a window. A blob that is not mappable does without. */
+static void device_without_window_works(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-
-	params.vq_num = 4;
-	use_device(test, &params);
-	params.features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
-	use_device(test, &params);
-}
-
-/* A device need not have a window; a blob that need not be mapped does without. */
-static void works_without_window(struct kunit *test)
-{
-	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(BLOB_SIZE, 0);
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct virtgpu_fake *f;
-	struct file *file;
+	struct virtgpu_kunit *k;
 
 	params.window = 0;
-	f = virtgpu_fake_create(test, &params);
-	KUNIT_EXPECT_FALSE(test, virtgpu_fake_vgdev(f)->has_host_visible);
-	file = virtgpu_kunit_open(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB), 0);
-}
-
-/* A window may be larger than the memory of the machine, and begin anywhere. */
-static void works_with_huge_window(struct kunit *test)
-{
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-
-	params.window = 64ULL * SZ_1G;
-	params.window_skew = 3 * PAGE_SIZE;
-	use_device(test, &params);
+	k = virtgpu_kunit_init_with(test, &params);
+	KUNIT_EXPECT_FALSE(test, k->vgdev->has_host_visible);
+	virtgpu_kunit_blob_of(k, SIZE, 0, EAGER);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
 }
 
 /**
- * struct dump_data - dumps the window's allocator, on another CPU than the test's
+ * struct dump_data - a dump of the window's allocator, on another CPU than the test's
  * @node: the file in debugfs
  * @cpu: the other CPU
  * @chosen: @cpu is valid
- * @there: the task is on it
- * @go: it is to dump
- * @done: it has
+ * @there: the task runs on @cpu
+ * @go: the task may dump
+ * @done: the task has dumped
  */
 struct dump_data {
 	struct drm_info_node *node;
@@ -313,10 +187,12 @@ static long dump_fn(void *data)
 	};
 	long ret;
 
-	wait_for_completion(&dump->chosen);
+	if (!wait_for_completion_timeout(&dump->chosen, VIRTIO_FAKE_TIMEOUT))
+		return -ETIMEDOUT;
 	ret = set_cpus_allowed_ptr(current, cpumask_of(dump->cpu));
 	complete(&dump->there);
-	wait_for_completion(&dump->go);
+	if (!wait_for_completion_timeout(&dump->go, VIRTIO_FAKE_TIMEOUT))
+		return -ETIMEDOUT;
 	if (!ret)
 		ret = dump->node->info_ent->show(&m, NULL);
 	complete(&dump->done);
@@ -329,11 +205,11 @@ static void dput_node(void *dentry)
 	dput(dentry);
 }
 
-/* The window's allocator is dumped to debugfs with its lock held, lest it change meanwhile. */
-static void dump_of_the_window_is_locked(struct kunit *test)
+/* The driver dumps the window's allocator to debugfs with the lock held that protects it. */
+static void window_dump_takes_lock(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	spinlock_t *lock = &virtgpu_fake_vgdev(f)->host_visible_lock;
+	struct virtgpu_kunit *k = test->priv;
+	spinlock_t *lock = &k->vgdev->host_visible_lock;
 	struct virtgpu_kunit_thread *thread;
 	struct dump_data *dump;
 	unsigned long end;
@@ -341,7 +217,7 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 	bool ended = false, there;
 
 	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs, to meet at a lock");
+		kunit_skip(test, "needs two CPUs that contend for a lock");
 	if (!IS_ENABLED(CONFIG_DEBUG_FS))
 		kunit_skip(test, "needs CONFIG_DEBUG_FS");
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
@@ -353,21 +229,20 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 	init_completion(&dump->there);
 	init_completion(&dump->go);
 	init_completion(&dump->done);
-	dentry = debugfs_lookup("virtio-gpu-host-visible-mm",
-				virtgpu_fake_drm(f)->primary->debugfs_root);
+	dentry = debugfs_lookup("virtio-gpu-host-visible-mm", k->drm->primary->debugfs_root);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dentry);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, dput_node, dentry), 0);
 	dump->node = d_inode(dentry)->i_private;
 
-	thread = virtgpu_kunit_thread_run(f, "virtgpu-dump", dump_fn, dump);
+	thread = virtgpu_kunit_run(k, "dump", dump_fn, dump);
 	migrate_disable();
 	dump->cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	complete(&dump->chosen);
-	there = wait_for_completion_timeout(&dump->there, VIRTGPU_FAKE_TIMEOUT);
+	there = wait_for_completion_timeout(&dump->there, VIRTIO_FAKE_TIMEOUT);
 	end = jiffies + HZ;
 	spin_lock(lock);
 	complete(&dump->go);
-	/* Not every kind of lock tells that somebody waits for it: then a second has to do. */
+	/* not every kind of lock can say that a CPU waits for it: then wait a second */
 	while (there && !ended && !spin_is_contended(lock) && time_before(jiffies, end)) {
 		ended = completion_done(&dump->done);
 		cpu_relax();
@@ -375,290 +250,207 @@ static void dump_of_the_window_is_locked(struct kunit *test)
 	spin_unlock(lock);
 	migrate_enable();
 
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(thread), 0);
 	KUNIT_EXPECT_TRUE(test, there);
-	KUNIT_EXPECT_FALSE_MSG(test, ended, "it does not take the lock");
+	KUNIT_EXPECT_FALSE_MSG(test, ended, "the dump does not take the lock");
+	kunit_release_action(test, dput_node, dentry);
 }
 
-/* The driver asks a device for its capability sets when it probes it. */
-static void probe_reads_capsets(struct kunit *test)
+/* The driver asks for the capability sets when it probes the device. */
+static void capsets_are_read_at_probe(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct virtio_gpu_device *vgdev;
-	struct virtgpu_fake *f;
+	struct virtgpu_kunit *k;
 
 	params.num_capsets = 2;
-	f = virtgpu_fake_create(test, &params);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(f, 0), "GET_CAPSET_INFO GET_CAPSET_INFO");
-	vgdev = virtgpu_fake_vgdev(f);
-	KUNIT_ASSERT_EQ(test, vgdev->num_capsets, 2);
-	KUNIT_EXPECT_EQ(test, vgdev->capsets[0].id, VIRTIO_GPU_CAPSET_VIRGL);
-	KUNIT_EXPECT_EQ(test, vgdev->capsets[1].id, VIRTIO_GPU_CAPSET_VIRGL2);
+	k = virtgpu_kunit_init_with(test, &params);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, VIRTIO_GPU_CMD_GET_CAPSET_INFO), 2);
+	KUNIT_ASSERT_EQ(test, k->vgdev->num_capsets, 2);
+	KUNIT_EXPECT_EQ(test, k->vgdev->capsets[0].id, VIRTIO_GPU_CAPSET_VIRGL);
+	KUNIT_EXPECT_EQ(test, k->vgdev->capsets[1].id, VIRTIO_GPU_CAPSET_VIRGL2);
 }
 
-/* The driver asks a device with scanouts what is connected to them. */
-static void probe_reads_displays(struct kunit *test)
+static struct virtgpu_kunit *init_with_display(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct virtgpu_fake *f;
 
 	if (!IS_ENABLED(CONFIG_DRM_VIRTIO_GPU_KMS))
 		kunit_skip(test, "the driver has no KMS");
 
 	params.features |= BIT_ULL(VIRTIO_GPU_F_EDID);
 	params.num_scanouts = 1;
-	f = virtgpu_fake_create(test, &params);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_vgdev(f)->num_scanouts, 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_GET_EDID), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_GET_DISPLAY_INFO), 1);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(f));
+
+	return virtgpu_kunit_init_with(test, &params);
 }
 
-/* Two devices share nothing. */
-static void two_devices(struct kunit *test)
+/* The driver asks a device with scanouts for the displays when it probes the device. */
+static void displays_are_read_at_probe(struct kunit *test)
 {
-	struct virtgpu_fake *a = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct virtgpu_fake *b = virtgpu_fake_create(test, &virtgpu_fake_defaults);
+	struct virtgpu_kunit *k = init_with_display(test);
 
-	use_blob(test, a);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(b), 0);
-	use_blob(test, b);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(a));
-	use_blob(test, b);
+	KUNIT_EXPECT_EQ(test, k->vgdev->num_scanouts, 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, VIRTIO_GPU_CMD_GET_EDID), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, VIRTIO_GPU_CMD_GET_DISPLAY_INFO), 1);
 }
 
-/* Held commands are answered in any order, as the test says. */
-static void fake_holds_and_releases(struct kunit *test)
+/* The driver asks again when the device reports that a display has changed. */
+static void displays_are_read_after_config_change(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc[3];
-	struct virtgpu_kunit_mmapper *m[3];
-	struct file *file = virtgpu_kunit_open(f);
+	struct virtgpu_kunit *k = init_with_display(test);
+
+	virtgpu_fake_config_change(k->fake);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait(k->fake, VIRTIO_GPU_CMD_GET_DISPLAY_INFO, 2));
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait(k->fake, VIRTIO_GPU_CMD_GET_EDID, 2));
+	virtgpu_kunit_settle(k);
+}
+
+/* Two devices share no state. */
+static void two_devices_share_nothing(struct kunit *test)
+{
+	struct virtgpu_kunit *first = test->priv;
+	struct virtgpu_kunit *second = virtgpu_kunit_add(test, &virtgpu_fake_defaults);
+
+	use_blob(first);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(second->fake), 0);
+	use_blob(second);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(first->fake));
+	use_blob(second);
+}
+
+/* The fake releases held commands in the order that the test demands. */
+static void held_commands_are_released_in_any_order(struct kunit *test)
+{
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m[3];
 	unsigned int i;
 
-	virtgpu_fake_hold(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB);
-	for (i = 0; i < ARRAY_SIZE(rc); i++) {
-		rc[i] = virtgpu_kunit_blob(BLOB_SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc[i]), 0);
-		m[i] = virtgpu_kunit_mmap_start(f, file,
-						virtgpu_kunit_offset(file, rc[i].bo_handle),
-						BLOB_SIZE);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	for (i = 0; i < ARRAY_SIZE(m); i++) {
+		m[i] = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+		KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m[i]));
 	}
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(f, 3));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_held_cmd(f, 1)->resource_id, rc[1].res_handle);
-	for (i = 0; i < ARRAY_SIZE(rc); i++)
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m[i]->thread));
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_held(k->fake), 3);
+	virtgpu_fake_release(k->fake, 1, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m[1]), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_mapping(m[0]));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_mapping(m[2]));
 
-	virtgpu_fake_release(f, 1, 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_mmap_wait(m[1]));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m[1]), 0);
-	KUNIT_EXPECT_FALSE(test, completion_done(&m[0]->returned));
-	KUNIT_EXPECT_FALSE(test, completion_done(&m[2]->returned));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_held(f), 2);
-
-	virtgpu_fake_release_all(f, 0);
-	for (i = 0; i < ARRAY_SIZE(rc); i++) {
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_mmap_wait(m[i]));
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m[i]), 0);
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m[i]));
-	}
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m[0]), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m[2]), 0);
 }
 
-/* While the device is mute, the driver does not learn of answers that are there. */
-static void fake_mutes(struct kunit *test)
+/* A muted device does not interrupt the driver, which then does not see the responses. */
+static void muted_device_raises_no_interrupt(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc =
-		virtgpu_kunit_blob(BLOB_SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	struct file *file = virtgpu_kunit_open(f);
-	struct virtgpu_kunit_mmapper *m;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
 
-	virtgpu_fake_mute(f, true);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
-	m = virtgpu_kunit_mmap_start(f, file, virtgpu_kunit_offset(file, rc.bo_handle), BLOB_SIZE);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait(f, VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, 1));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_irqs(f), 0);
-	KUNIT_EXPECT_FALSE(test, completion_done(&m->returned));
+	virtgpu_fake_mute(k->fake, true);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_interrupts(k->fake), 0);
 
-	virtgpu_fake_mute(f, false);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
+	virtgpu_fake_mute(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), 0);
 }
 
-static long fill_queue(void *data)
+static long create_many_fn(void *data)
 {
-	struct drm_virtgpu_resource_create_blob rc;
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < 16 && !ret; i++) {
-		rc = virtgpu_kunit_blob(BLOB_SIZE, 0);
-		ret = virtgpu_kunit_create_blob(data, &rc);
+		struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_host_blob(SIZE, 0, 0);
+
+		ret = virtgpu_kunit_create(data, &rc);
 	}
 
 	return ret;
 }
 
-/* While the device is stalled, a queue runs full and who sends a command waits. */
-static void fake_stalls(struct kunit *test)
+/* A stalled device takes no commands: the ring fills up and the tasks that send commands wait. */
+static void stalled_device_fills_ring(struct kunit *test)
 {
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(8);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
 	struct virtgpu_kunit_thread *thread;
-	struct virtgpu_fake *f;
-	struct file *file;
 
-	params.vq_num = 8;
-	f = virtgpu_fake_create(test, &params);
-	file = virtgpu_kunit_open(f);
-	virtgpu_fake_stall(f, true);
-	thread = virtgpu_kunit_thread_run(f, "virtgpu-fill", fill_queue, file);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(f), 0);
+	virtgpu_fake_stall(k->fake, true);
+	thread = virtgpu_kunit_run(k, "fill", create_many_fn, k);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(thread));
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mark(k->fake), 0);
 
-	virtgpu_fake_stall(f, false);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB), 16);
+	virtgpu_fake_stall(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), 0);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, CREATE_BLOB), 16);
 }
 
-/* An answer the test asked for is given as often as it said. */
-static void fake_refuses(struct kunit *test)
+/* The fake gives a scripted response as often as the script says. */
+static void scripted_response_is_given_n_times(struct kunit *test)
 {
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc;
-	struct file *file = virtgpu_kunit_open(f);
-	const struct virtgpu_fake_cmd *cmd;
+	const u32 error = VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+	struct virtgpu_kunit *k = test->priv;
 	unsigned int i;
 
-	virtgpu_fake_reply(f, VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, VIRTIO_GPU_RESP_ERR_UNSPEC, 1);
-	virtgpu_fake_reply(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB,
-			   VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 2);
+	virtgpu_fake_respond(k->fake, CREATE_BLOB, error, 2);
 	for (i = 0; i < 4; i++) {
-		rc = virtgpu_kunit_blob(BLOB_SIZE, 0);
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(file, &rc), 0);
+		virtgpu_kunit_blob_of(k, SIZE, 0, EAGER);
+		KUNIT_EXPECT_EQ(test, virtgpu_fake_nth(k->fake, CREATE_BLOB, i)->resp,
+				i < 2 ? error : VIRTIO_GPU_RESP_OK_NODATA);
 	}
-	virtgpu_fake_settle(f);
-	for (i = 0; i < 4; i++) {
-		cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, i);
-		KUNIT_ASSERT_NOT_NULL(test, cmd);
-		KUNIT_EXPECT_EQ(test, cmd->resp, i < 2 ? VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY :
-							 VIRTIO_GPU_RESP_OK_NODATA);
-	}
-	/* the first attachment that the device did not have to refuse anyway */
-	cmd = virtgpu_fake_nth(f, VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, 3);
-	KUNIT_ASSERT_NOT_NULL(test, cmd);
-	KUNIT_EXPECT_EQ(test, cmd->resp, VIRTIO_GPU_RESP_OK_NODATA);
-	virtgpu_kunit_close(f, file);
-	virtgpu_kunit_expect_clean(f);
 }
 
-struct misdeed {
-	const char *name;
-	struct virtgpu_fake_cmd cmd;
-};
-
-static const struct misdeed misdeeds[] = {
-	{ "unknown command", { .type = 0x1ff } },
-	{ "create twice", { .type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .ctx_id = 1,
-			    .resource_id = 1, .size = PAGE_SIZE,
-			    .blob_mem = VIRTIO_GPU_BLOB_MEM_HOST3D } },
-	{ "create part of a page", { .type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .ctx_id = 1,
-				     .resource_id = 9, .size = 100,
-				     .blob_mem = VIRTIO_GPU_BLOB_MEM_HOST3D } },
-	{ "map unknown", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 9 } },
-	{ "map twice", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 1,
-			 .offset = SZ_64K } },
-	{ "map over another", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 2,
-				.offset = PAGE_SIZE } },
-	{ "map part of a page", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 2,
-				  .offset = SZ_64K + 1 } },
-	{ "map outside", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 2,
-			   .offset = SZ_1M - PAGE_SIZE } },
-	{ "map far outside", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 2,
-			       .offset = -PAGE_SIZE } },
-	{ "map unmappable", { .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 3,
-			      .offset = SZ_64K } },
-	{ "unmap unmapped", { .type = VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB, .resource_id = 2 } },
-	{ "unmap unknown", { .type = VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB, .resource_id = 9 } },
-	{ "unref mapped", { .type = VIRTIO_GPU_CMD_RESOURCE_UNREF, .resource_id = 1 } },
-	{ "unref unknown", { .type = VIRTIO_GPU_CMD_RESOURCE_UNREF, .resource_id = 9 } },
-	{ "attach unknown", { .type = VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, .ctx_id = 1,
-			      .resource_id = 9 } },
-	{ "attach nowhere", { .type = VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, .ctx_id = 9,
-			      .resource_id = 1 } },
-	{ "create context twice", { .type = VIRTIO_GPU_CMD_CTX_CREATE, .ctx_id = 1 } },
-	{ "destroy unknown context", { .type = VIRTIO_GPU_CMD_CTX_DESTROY, .ctx_id = 9 } },
-};
-
-KUNIT_ARRAY_PARAM_DESC(misdeed, misdeeds, name);
-
-/* The device notices what a driver must not do. */
-static void fake_notices(struct kunit *test)
+static u32 fail_odd_ids(void *data, const struct virtgpu_cmd *cmd)
 {
-	static const struct virtgpu_fake_cmd before[] = {
-		{ .type = VIRTIO_GPU_CMD_CTX_CREATE, .ctx_id = 1 },
-		{ .type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .ctx_id = 1, .resource_id = 1,
-		  .size = BLOB_SIZE, .blob_mem = VIRTIO_GPU_BLOB_MEM_HOST3D,
-		  .blob_flags = VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE },
-		{ .type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .ctx_id = 1, .resource_id = 2,
-		  .size = BLOB_SIZE, .blob_mem = VIRTIO_GPU_BLOB_MEM_HOST3D,
-		  .blob_flags = VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE },
-		{ .type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, .ctx_id = 1, .resource_id = 3,
-		  .size = BLOB_SIZE, .blob_mem = VIRTIO_GPU_BLOB_MEM_HOST3D },
-		{ .type = VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, .resource_id = 1, .offset = 0 },
-	};
-	struct virtgpu_fake *f = virtgpu_fake_create(test, &virtgpu_fake_defaults);
-	const struct misdeed *misdeed = test->param_value;
+	return cmd->type == CREATE_BLOB && cmd->resource_id % 2 ? VIRTIO_GPU_RESP_ERR_UNSPEC : 0;
+}
+
+/* The fake lets a function of the test decide about each response. */
+static void decided_response_is_given(struct kunit *test)
+{
+	struct virtgpu_kunit *k = test->priv;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(before); i++)
-		KUNIT_ASSERT_LT(test, virtgpu_fake_judge(f, &before[i]),
-				VIRTIO_GPU_RESP_ERR_UNSPEC);
-	KUNIT_ASSERT_EQ(test, virtgpu_fake_violations(f), 0);
+	virtgpu_fake_decide(k->fake, fail_odd_ids, NULL);
+	for (i = 0; i < 2; i++) {
+		const struct virtgpu_cmd *cmd;
 
-	virtgpu_fake_judge(f, &misdeed->cmd);
-	KUNIT_EXPECT_NE(test, virtgpu_fake_violation(f)[0], '\0');
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_forgive(f), 1);
+		virtgpu_kunit_blob_of(k, SIZE, 0, EAGER);
+		cmd = virtgpu_fake_nth(k->fake, CREATE_BLOB, i);
+		KUNIT_EXPECT_EQ(test, cmd->resp, cmd->resource_id % 2 ?
+				VIRTIO_GPU_RESP_ERR_UNSPEC : VIRTIO_GPU_RESP_OK_NODATA);
+	}
 }
 
-static struct kunit_case virtio_gpu_device_cases[] = {
-	KUNIT_CASE(probe_sends_nothing),
-	KUNIT_CASE(probe_and_unplug_again),
-	KUNIT_CASE(unplug_is_automatic),
-	KUNIT_CASE(open_and_close_send_nothing),
+static struct kunit_case device_cases[] = {
+	KUNIT_CASE(probe_sends_no_command),
+	KUNIT_CASE(replug_leaks_nothing),
+	KUNIT_CASE(open_sends_no_command),
 	KUNIT_CASE(file_outlives_device),
-	KUNIT_CASE(blob_command_sequence),
-	KUNIT_CASE(mmap_reaches_window),
-	KUNIT_CASE(works_without_indirect),
-	KUNIT_CASE(works_without_event_idx),
-	KUNIT_CASE(works_without_context_init),
-	KUNIT_CASE(works_with_small_queue),
-	KUNIT_CASE(works_without_window),
-	KUNIT_CASE(works_with_huge_window),
-	KUNIT_CASE(dump_of_the_window_is_locked),
-	KUNIT_CASE(probe_reads_capsets),
-	KUNIT_CASE(probe_reads_displays),
-	KUNIT_CASE(two_devices),
-	KUNIT_CASE(fake_holds_and_releases),
-	KUNIT_CASE(fake_mutes),
-	KUNIT_CASE(fake_stalls),
-	KUNIT_CASE(fake_refuses),
-	KUNIT_CASE_PARAM(fake_notices, misdeed_gen_params),
+	KUNIT_CASE(mapping_outlives_file),
+	KUNIT_CASE_PARAM(device_variant_works, variant_gen_params),
+	KUNIT_CASE(device_without_window_works),
+	KUNIT_CASE(window_dump_takes_lock),
+	KUNIT_CASE(capsets_are_read_at_probe),
+	KUNIT_CASE(displays_are_read_at_probe),
+	KUNIT_CASE(displays_are_read_after_config_change),
+	KUNIT_CASE(two_devices_share_nothing),
+	KUNIT_CASE(held_commands_are_released_in_any_order),
+	KUNIT_CASE(muted_device_raises_no_interrupt),
+	KUNIT_CASE(stalled_device_fills_ring),
+	KUNIT_CASE(scripted_response_is_given_n_times),
+	KUNIT_CASE(decided_response_is_given),
 	{}
 };
 
-static struct kunit_suite virtio_gpu_device_suite = {
+static struct kunit_suite device_suite = {
 	.name = "virtio_gpu_device",
-	.test_cases = virtio_gpu_device_cases,
+	.init = virtgpu_kunit_init,
+	.exit = virtgpu_kunit_exit,
+	.test_cases = device_cases,
 };
 
-kunit_test_suite(virtio_gpu_device_suite);
+kunit_test_suite(device_suite);

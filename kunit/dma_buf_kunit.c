@@ -1,409 +1,361 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Host blobs that are exported: an importer gets the address of memory that is there.
+ * Exported host blobs: an importer gets the address of memory that is mapped, or an errno.
  */
 
 #include <kunit/device.h>
 #include <kunit/test.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
-#include <linux/file.h>
 #include <linux/unaligned.h>
 #include <linux/uuid.h>
 #include <linux/virtio_dma_buf.h>
 
-#include <drm/drm_prime.h>
-
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_base.h"
-#include "virtgpu_kunit_deferred.h"
+#include "virtgpu_kunit_helpers.h"
 
 #define ASSIGN_UUID	VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID
-#define MAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB
-#define UNMAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB
-#define DEFER		VIRTGPU_KUNIT_DEFER
-#define SIZE		VIRTGPU_KUNIT_SIZE
+#define CROSS_DEVICE	VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE
 
-struct dma_buf_test {
-	struct virtgpu_fake *f;
-	/* the file the test uses, and one that keeps the DRM device after it is closed */
-	struct file *file;
-	struct file *keep;
+/* A blob that is exported, and its importer. */
+struct exported {
+	struct virtgpu_kunit *k;
 	u32 handle;
 	u32 resource_id;
 	struct dma_buf *dma_buf;
 	struct dma_buf_attachment *attach;
-	/* what the importer got: an address, or an error */
+	/* the importer's: an address, or an error pointer */
 	struct sg_table *sgt;
 	uuid_t uuid;
 };
 
-/* Undo what the test has not undone itself. */
-static void cleanup(void *data)
-{
-	struct dma_buf_test *t = data;
+static const struct hint_param {
+	const char *name;
+	u32 hints;
+} hint_params[] = {
+	{ "eager", EAGER },
+	{ "deferred", DEFER },
+};
 
-	if (!IS_ERR_OR_NULL(t->sgt))
-		dma_buf_unmap_attachment_unlocked(t->attach, t->sgt, DMA_BIDIRECTIONAL);
-	t->sgt = NULL;
-	if (!IS_ERR_OR_NULL(t->attach))
-		dma_buf_detach(t->dma_buf, t->attach);
-	t->attach = NULL;
-	if (!IS_ERR_OR_NULL(t->dma_buf)) {
-		dma_buf_put(t->dma_buf);
-		flush_delayed_fput();
-	}
-	t->dma_buf = NULL;
-}
+KUNIT_ARRAY_PARAM_DESC(hint, hint_params, name);
 
-/* A blob on a device, exported, and a device that is to import it. */
-static struct dma_buf_test *make(struct kunit *test, u32 blob_flags, u32 hints, u64 window)
+/* Export a blob whose MAP_BLOB and ASSIGN_UUID are held, and attach a device to it. */
+static struct exported *export_blob(struct kunit *test, u32 flags, u32 hints, u64 window)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
 	struct drm_virtgpu_resource_create_blob rc;
-	struct dma_buf_test *t;
 	struct device *importer;
+	struct exported *e;
 
-	t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, t);
+	e = kunit_kzalloc(test, sizeof(*e), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, e);
 	importer = kunit_device_register(test, "virtgpu-importer");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, importer);
 	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(importer, DMA_BIT_MASK(64)), 0);
 
 	params.window = window;
-	if (blob_flags & VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE)
+	if (flags & CROSS_DEVICE)
 		params.features |= BIT_ULL(VIRTIO_GPU_F_RESOURCE_UUID);
-	t->f = virtgpu_fake_create(test, &params);
-	t->keep = virtgpu_kunit_open(t->f);
-	t->file = virtgpu_kunit_open(t->f);
-	virtgpu_fake_hold(t->f, MAP_BLOB);
-	virtgpu_fake_hold(t->f, ASSIGN_UUID);
-	rc = virtgpu_kunit_blob(SIZE, blob_flags | VIRTGPU_BLOB_FLAG_USE_SHAREABLE);
-	rc.blob_hints = hints;
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t->file, &rc), 0);
-	t->handle = rc.bo_handle;
-	t->resource_id = rc.res_handle;
-	virtgpu_fake_settle(t->f);
+	e->k = virtgpu_kunit_init_with(test, &params);
+	e->k->priv = e;
+	virtgpu_fake_hold(e->k->fake, MAP_BLOB);
+	virtgpu_fake_hold(e->k->fake, ASSIGN_UUID);
+	rc = virtgpu_kunit_host_blob(SIZE, flags | VIRTGPU_BLOB_FLAG_USE_SHAREABLE, hints);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create(e->k, &rc), 0);
+	virtgpu_kunit_settle(e->k);
+	e->handle = rc.bo_handle;
+	e->resource_id = rc.res_handle;
 
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, cleanup, t), 0);
-	t->dma_buf = drm_gem_prime_handle_to_dmabuf(virtgpu_fake_drm(t->f), t->file->private_data,
-						    t->handle, O_RDWR);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->dma_buf);
-	t->attach = dma_buf_attach(t->dma_buf, importer);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->attach);
+	e->dma_buf = virtgpu_kunit_export(e->k, e->handle);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, e->dma_buf);
+	e->attach = dma_buf_attach(e->dma_buf, importer);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, e->attach);
 
-	return t;
+	return e;
 }
 
-static struct dma_buf_test *make_mappable(struct kunit *test, u32 hints)
+static struct exported *export_mappable(struct kunit *test, u32 hints)
 {
-	return make(test, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, hints, virtgpu_fake_defaults.window);
+	return export_blob(test, MAPPABLE, hints, virtgpu_fake_defaults.window);
 }
 
-static void finish(struct kunit *test, struct dma_buf_test *t)
+/* Let go of the dma-buf. */
+static void end_import(struct exported *e)
 {
-	cleanup(t);
-	virtgpu_kunit_close(t->f, t->file);
-	virtgpu_kunit_expect_clean(t->f);
-	virtgpu_kunit_close(t->f, t->keep);
+	if (!IS_ERR_OR_NULL(e->sgt))
+		dma_buf_unmap_attachment_unlocked(e->attach, e->sgt, DMA_BIDIRECTIONAL);
+	e->sgt = NULL;
+	if (!IS_ERR_OR_NULL(e->attach))
+		dma_buf_detach(e->dma_buf, e->attach);
+	e->attach = NULL;
+	virtgpu_kunit_put_dma_buf(e->k, e->dma_buf);
+	e->dma_buf = NULL;
+}
+
+/* For the number of UNMAP_BLOBs: free the blob. */
+static void free_blob(struct exported *e)
+{
+	end_import(e);
+	virtgpu_kunit_close(e->k, e->k->file);
+	virtgpu_kunit_expect_clean(e->k);
 }
 
 static long import_fn(void *data)
 {
-	struct dma_buf_test *t = data;
+	struct exported *e = data;
 
-	t->sgt = dma_buf_map_attachment_unlocked(t->attach, DMA_BIDIRECTIONAL);
+	e->sgt = dma_buf_map_attachment_unlocked(e->attach, DMA_BIDIRECTIONAL);
 
-	return PTR_ERR_OR_ZERO(t->sgt);
+	return PTR_ERR_OR_ZERO(e->sgt);
 }
 
-static struct virtgpu_kunit_thread *start_import(struct dma_buf_test *t)
+static struct virtgpu_kunit_thread *import_start(struct exported *e)
 {
-	return virtgpu_kunit_thread_run(t->f, "virtgpu-import", import_fn, t);
+	return virtgpu_kunit_run(e->k, "import", import_fn, e);
 }
 
-static long import_result(struct kunit *test, struct virtgpu_kunit_thread *thread)
+static long import(struct exported *e)
 {
-	KUNIT_ASSERT_TRUE_MSG(test, virtgpu_kunit_thread_wait(thread), "the import is stuck");
-
-	return virtgpu_kunit_thread_result(thread);
+	return virtgpu_kunit_result(import_start(e));
 }
 
-static long import(struct kunit *test, struct dma_buf_test *t)
+/* The importer has the range of the window that the latest MAP_BLOB names, all of it. */
+static void expect_address(struct exported *e)
 {
-	return import_result(test, start_import(t));
+	unsigned int last = virtgpu_fake_count(e->k->fake, MAP_BLOB);
+	const struct virtgpu_cmd *cmd;
+
+	KUNIT_ASSERT_NE(e->k->test, last, 0);
+	cmd = virtgpu_fake_nth(e->k->fake, MAP_BLOB, last - 1);
+	KUNIT_EXPECT_EQ(e->k->test, e->sgt->nents, 1);
+	KUNIT_EXPECT_EQ(e->k->test, (u64)sg_dma_address(e->sgt->sgl),
+			virtgpu_fake_window(e->k->fake)->addr + cmd->offset);
+	KUNIT_EXPECT_EQ(e->k->test, sg_dma_len(e->sgt->sgl), SIZE);
 }
-
-/* What was imported is the blob's range of the window, all of it. */
-static void expect_address(struct kunit *test, struct dma_buf_test *t)
-{
-	unsigned int last = virtgpu_fake_count(t->f, MAP_BLOB);
-	const struct virtgpu_fake_cmd *cmd;
-
-	KUNIT_ASSERT_NE(test, last, 0);
-	cmd = virtgpu_fake_nth(t->f, MAP_BLOB, last - 1);
-	KUNIT_EXPECT_EQ(test, t->sgt->nents, 1);
-	KUNIT_EXPECT_EQ(test, (u64)sg_dma_address(t->sgt->sgl),
-			virtgpu_fake_window(t->f)->addr + cmd->offset);
-	KUNIT_EXPECT_EQ(test, sg_dma_len(t->sgt->sgl), SIZE);
-}
-
-static const u32 hint_params[] = { 0, DEFER };
-
-static void hint_desc(const u32 *p, char *desc)
-{
-	strscpy(desc, *p ? "deferred" : "eager", KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(hint, hint_params, hint_desc);
 
 /*
- * The importer waits until the host has mapped the blob, whether it was asked to by this import or
- * before. It gets the right address.
+ * The importer waits until the host has mapped the blob, whether the import or an earlier command
+ * has asked for it, and gets the address.
  */
-static void import_waits_for_the_host(struct kunit *test)
+static void import_waits_for_response(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
-	struct virtgpu_kunit_thread *thread;
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
+	struct virtgpu_kunit_thread *thread = import_start(e);
 
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), *hints ? 0 : 1);
-	thread = start_import(t);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-
-	virtgpu_fake_release_all(t->f, 0);
-	KUNIT_ASSERT_EQ(test, import_result(test, thread), 0);
-	expect_address(test, t);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 1);
-
-	finish(test, t);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, UNMAP_BLOB), 1);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(e->k->fake, 1));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_mapping(thread));
+	virtgpu_fake_release_all(e->k->fake, 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(thread), 0);
+	expect_address(e);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 1);
+	free_blob(e);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, UNMAP_BLOB), 1);
 }
 
-/* Exporting a blob and attaching to it is not using it. */
+/* The export of a blob, and an attachment, do not map it. */
 static void export_maps_nothing(struct kunit *test)
 {
-	struct dma_buf_test *t = make_mappable(test, DEFER);
+	struct exported *e = export_mappable(test, DEFER);
 
-	virtgpu_fake_settle(t->f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 0);
-
-	finish(test, t);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, UNMAP_BLOB), 0);
+	virtgpu_kunit_settle(e->k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 0);
+	free_blob(e);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, UNMAP_BLOB), 0);
 }
 
-/* The import fails as the host said, and the next one tries again. */
-static void import_tries_again_after_a_refusal(struct kunit *test)
+/* The import fails if the host responds with an error, and the next import tries again. */
+static void import_is_retried_after_error_response(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
 
-	/* the eager one is held */
-	virtgpu_fake_release_all(t->f, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY);
-	virtgpu_fake_settle(t->f);
-	virtgpu_fake_reply(t->f, MAP_BLOB, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 1);
-	KUNIT_EXPECT_EQ(test, import(test, t), -ENOMEM);
-	virtgpu_fake_settle(t->f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(t->f), 0);
+	/* the MAP_BLOB of an eager blob is held */
+	virtgpu_fake_release_all(e->k->fake, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY);
+	virtgpu_kunit_settle(e->k);
+	virtgpu_fake_respond(e->k->fake, MAP_BLOB, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 1);
+	KUNIT_EXPECT_EQ(test, import(e), -ENOMEM);
+	virtgpu_kunit_settle(e->k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(e->k->fake), 0);
 
-	KUNIT_ASSERT_EQ(test, import(test, t), 0);
-	expect_address(test, t);
-
-	finish(test, t);
+	KUNIT_ASSERT_EQ(test, import(e), 0);
+	expect_address(e);
 }
 
-/* The import fails if there is no room in the window. */
-static void import_fails_when_the_window_is_too_small(struct kunit *test)
+/* The import fails if the window has no space. */
+static void import_fails_when_window_is_too_small(struct kunit *test)
 {
-	struct dma_buf_test *t = make(test, VIRTGPU_BLOB_FLAG_USE_MAPPABLE, DEFER, PAGE_SIZE);
+	struct exported *e = export_blob(test, MAPPABLE, DEFER, PAGE_SIZE);
 
-	KUNIT_EXPECT_EQ(test, import(test, t), -ENOSPC);
-	virtgpu_fake_settle(t->f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 0);
-
-	finish(test, t);
+	KUNIT_EXPECT_EQ(test, import(e), -ENOSPC);
+	virtgpu_kunit_settle(e->k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 0);
 }
 
-/* The importing task can be killed while it waits, and leaves the mapping to the next one. */
-static void import_can_be_killed(struct kunit *test)
+/* The importing task can be killed while it waits, and the next import uses its mapping. */
+static void killed_import_leaves_mapping(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
-	struct virtgpu_kunit_thread *thread;
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
+	struct virtgpu_kunit_thread *thread = import_start(e);
 
-	thread = start_import(t);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	virtgpu_kunit_thread_kill(thread);
-	KUNIT_EXPECT_EQ(test, import_result(test, thread), -ERESTARTSYS);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(thread));
+	virtgpu_kunit_kill(thread);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), -ERESTARTSYS);
 
-	virtgpu_fake_release_all(t->f, 0);
-	KUNIT_ASSERT_EQ(test, import(test, t), 0);
-	expect_address(test, t);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 1);
-
-	finish(test, t);
+	virtgpu_fake_release_all(e->k->fake, 0);
+	KUNIT_ASSERT_EQ(test, import(e), 0);
+	expect_address(e);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 1);
 }
 
-/* A blob that was exported can be mapped for the first time when its handle is gone. */
+/* An exported blob can be mapped for the first time after its handle is closed. */
 static void import_needs_no_handle(struct kunit *test)
 {
-	struct dma_buf_test *t = make_mappable(test, DEFER);
+	struct exported *e = export_mappable(test, DEFER);
 
-	virtgpu_fake_unhold(t->f, MAP_BLOB);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t->file, t->handle), 0);
-	virtgpu_fake_settle(t->f);
-	KUNIT_ASSERT_EQ(test, import(test, t), 0);
-	expect_address(test, t);
-
-	finish(test, t);
+	virtgpu_fake_unhold(e->k->fake, MAP_BLOB);
+	virtgpu_kunit_delete(e->k, e->handle);
+	KUNIT_ASSERT_EQ(test, import(e), 0);
+	expect_address(e);
 }
 
-/* mmap() of the dma-buf maps the blob first, too. */
-static void mmap_of_the_dma_buf_maps(struct kunit *test)
+/* mmap() of the dma-buf maps the blob, too. */
+static void mmap_of_dma_buf_maps_blob(struct kunit *test)
 {
-	struct dma_buf_test *t = make_mappable(test, DEFER);
+	struct exported *e = export_mappable(test, DEFER);
 
-	virtgpu_fake_unhold(t->f, MAP_BLOB);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t->f, t->dma_buf->file, 0, SIZE), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 1);
-
-	finish(test, t);
+	virtgpu_fake_unhold(e->k->fake, MAP_BLOB);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(e->k, e->dma_buf->file, 0, SIZE), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 1);
 }
 
-/* A blob that is not mappable has no address to give. */
-static void import_needs_mappable(struct kunit *test)
+/* A blob that is not mappable has no address. */
+static void import_of_unmappable_blob_fails(struct kunit *test)
 {
-	struct dma_buf_test *t = make(test, 0, DEFER, virtgpu_fake_defaults.window);
+	struct exported *e = export_blob(test, 0, DEFER, virtgpu_fake_defaults.window);
 
-	KUNIT_EXPECT_EQ(test, import(test, t), -EIO);
-	virtgpu_fake_settle(t->f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(t->f, MAP_BLOB), 0);
-
-	finish(test, t);
+	KUNIT_EXPECT_EQ(test, import(e), -EIO);
+	virtgpu_kunit_settle(e->k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 0);
 }
 
 /*
- * The dma-buf may outlive the device. Neither a blob that was mapped nor one that was not has an
- * address then, and mmap() fails as well.
+ * The dma-buf may outlive the device. No blob has an address after the unplug, whether it was
+ * mapped or not, and mmap() fails.
  */
-static void nothing_of_an_unplugged_device(struct kunit *test)
+static void import_fails_after_unplug(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
 
-	virtgpu_fake_release_all(t->f, 0);
-	virtgpu_fake_settle(t->f);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
-	KUNIT_EXPECT_EQ(test, import(test, t), -ENODEV);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t->f, t->dma_buf->file, 0, SIZE), -ENODEV);
-
-	finish(test, t);
+	virtgpu_fake_release_all(e->k->fake, 0);
+	virtgpu_kunit_settle(e->k);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(e->k->fake));
+	KUNIT_EXPECT_EQ(test, import(e), -ENODEV);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(e->k, e->dma_buf->file, 0, SIZE), -ENODEV);
 }
 
-/* What a mapping of the dma-buf shows is gone with the device. */
-static void mapping_ends_with_the_device(struct kunit *test)
+/* The unplug removes the pages of a mapping of the dma-buf. */
+static void dma_buf_mapping_is_zapped_at_unplug(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
-	struct virtgpu_kunit_mmapper *m;
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
+	struct virtgpu_kunit_thread *m;
 	unsigned long pfn;
 
-	virtgpu_fake_unhold(t->f, MAP_BLOB);
-	virtgpu_fake_release_all(t->f, 0);
-	m = virtgpu_kunit_mmap_start(t->f, t->dma_buf->file, 0, SIZE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
+	virtgpu_fake_release_all(e->k->fake, 0);
+	m = virtgpu_kunit_mmap_file_start(e->k, e->dma_buf->file, 0, SIZE);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), 0);
-
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(e->k->fake));
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), -EINVAL);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-
-	finish(test, t);
 }
 
-/* An import that waits for the host ends when the device is unplugged. */
-static void unplug_ends_an_import(struct kunit *test)
+/* An import that waits for the response fails when the device is unplugged. */
+static void waiting_import_fails_at_unplug(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct dma_buf_test *t = make_mappable(test, *hints);
-	struct virtgpu_kunit_thread *thread;
+	const struct hint_param *p = test->param_value;
+	struct exported *e = export_mappable(test, p->hints);
+	struct virtgpu_kunit_thread *thread = import_start(e);
 
-	thread = start_import(t);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
-	KUNIT_EXPECT_EQ(test, import_result(test, thread), -ENODEV);
-
-	finish(test, t);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(e->k->fake, 1));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(thread));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(e->k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), -ENODEV);
 }
 
 static long uuid_fn(void *data)
 {
-	struct dma_buf_test *t = data;
+	struct exported *e = data;
 
-	return virtio_dma_buf_get_uuid(t->dma_buf, &t->uuid);
+	return virtio_dma_buf_get_uuid(e->dma_buf, &e->uuid);
 }
 
-static struct dma_buf_test *make_cross_device(struct kunit *test,
-					      struct virtgpu_kunit_thread **thread)
+static struct virtgpu_kunit_thread *uuid_start(struct kunit *test)
 {
-	struct dma_buf_test *t = make(test, VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE, 0,
-				      virtgpu_fake_defaults.window);
-
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t->f, 1));
-	*thread = virtgpu_kunit_thread_run(t->f, "virtgpu-uuid", uuid_fn, t);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(*thread));
-
-	return t;
-}
-
-/* Another virtio device that asks for the UUID waits for the host, and gets its answer. */
-static void uuid_waits_for_the_host(struct kunit *test)
-{
+	struct exported *e = export_blob(test, CROSS_DEVICE, EAGER, virtgpu_fake_defaults.window);
 	struct virtgpu_kunit_thread *thread;
-	struct dma_buf_test *t = make_cross_device(test, &thread);
 
-	virtgpu_fake_release_all(t->f, 0);
-	KUNIT_ASSERT_EQ(test, import_result(test, thread), 0);
-	KUNIT_EXPECT_EQ(test, get_unaligned_be32(&t->uuid), t->resource_id);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_held(e->k->fake), 1);
+	thread = virtgpu_kunit_run(e->k, "uuid", uuid_fn, e);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_response(thread));
 
-	finish(test, t);
+	return thread;
 }
 
-/* The wait ends when the device is unplugged. */
-static void unplug_ends_the_wait_for_a_uuid(struct kunit *test)
+/* A virtio device that imports the dma-buf waits for the UUID from the host. */
+static void uuid_waits_for_response(struct kunit *test)
 {
-	struct virtgpu_kunit_thread *thread;
-	struct dma_buf_test *t = make_cross_device(test, &thread);
+	struct virtgpu_kunit_thread *thread = uuid_start(test);
+	struct exported *e = thread->k->priv;
 
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t->f));
-	KUNIT_EXPECT_EQ(test, import_result(test, thread), -ENODEV);
+	virtgpu_fake_release_all(e->k->fake, 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(thread), 0);
+	KUNIT_EXPECT_EQ(test, get_unaligned_be32(&e->uuid), e->resource_id);
+}
 
-	finish(test, t);
+/* The wait for the UUID fails when the device is unplugged. */
+static void uuid_wait_fails_at_unplug(struct kunit *test)
+{
+	struct virtgpu_kunit_thread *thread = uuid_start(test);
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(thread->k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), -ENODEV);
+}
+
+/* Let go of the dma-buf, unless a thread that uses it is stuck. */
+static void dma_buf_exit(struct kunit *test)
+{
+	struct virtgpu_kunit *k = test->priv;
+
+	if (k && k->priv && virtgpu_kunit_end_threads(k))
+		end_import(k->priv);
+	virtgpu_kunit_exit(test);
 }
 
 static struct kunit_case dma_buf_cases[] = {
-	KUNIT_CASE_PARAM(import_waits_for_the_host, hint_gen_params),
+	KUNIT_CASE_PARAM(import_waits_for_response, hint_gen_params),
 	KUNIT_CASE(export_maps_nothing),
-	KUNIT_CASE_PARAM(import_tries_again_after_a_refusal, hint_gen_params),
-	KUNIT_CASE(import_fails_when_the_window_is_too_small),
-	KUNIT_CASE_PARAM(import_can_be_killed, hint_gen_params),
+	KUNIT_CASE_PARAM(import_is_retried_after_error_response, hint_gen_params),
+	KUNIT_CASE(import_fails_when_window_is_too_small),
+	KUNIT_CASE_PARAM(killed_import_leaves_mapping, hint_gen_params),
 	KUNIT_CASE(import_needs_no_handle),
-	KUNIT_CASE(mmap_of_the_dma_buf_maps),
-	KUNIT_CASE(import_needs_mappable),
-	KUNIT_CASE_PARAM(nothing_of_an_unplugged_device, hint_gen_params),
-	KUNIT_CASE_PARAM(mapping_ends_with_the_device, hint_gen_params),
-	KUNIT_CASE_PARAM(unplug_ends_an_import, hint_gen_params),
-	KUNIT_CASE(uuid_waits_for_the_host),
-	KUNIT_CASE(unplug_ends_the_wait_for_a_uuid),
+	KUNIT_CASE(mmap_of_dma_buf_maps_blob),
+	KUNIT_CASE(import_of_unmappable_blob_fails),
+	KUNIT_CASE_PARAM(import_fails_after_unplug, hint_gen_params),
+	KUNIT_CASE_PARAM(dma_buf_mapping_is_zapped_at_unplug, hint_gen_params),
+	KUNIT_CASE_PARAM(waiting_import_fails_at_unplug, hint_gen_params),
+	KUNIT_CASE(uuid_waits_for_response),
+	KUNIT_CASE(uuid_wait_fails_at_unplug),
 	{}
 };
 
 static struct kunit_suite dma_buf_suite = {
 	.name = "virtio_gpu_dma_buf",
+	.init = virtgpu_kunit_init,
+	.exit = dma_buf_exit,
 	.test_cases = dma_buf_cases,
 };
 

@@ -1,1030 +1,766 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mapping blobs as a program does: DRM_IOCTL_VIRTGPU_MAP and mmap().
+ * The mapping of blobs by a process: DRM_IOCTL_VIRTGPU_MAP and mmap().
  */
 
 #include <kunit/test.h>
-#include <linux/sizes.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_ring.h>
+#include <linux/mm.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_base.h"
-#include "virtgpu_kunit_deferred.h"
+#include "virtgpu_kunit_helpers.h"
 
-#define MAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB
-#define UNMAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB
-#define DEFER		VIRTGPU_KUNIT_DEFER
-#define SIZE		VIRTGPU_KUNIT_SIZE
-
-/* How many blobs or tasks there are where there are many. */
+/* The number of blobs or tasks in cases with many. */
 #define MANY		8
 
-struct map_test {
-	struct virtgpu_fake *f;
-	struct file *file;
+static const struct hint_param {
+	const char *name;
+	u32 hints;
+} hint_params[] = {
+	{ "eager", EAGER },
+	{ "deferred", DEFER },
 };
 
-static struct map_test make(struct kunit *test, const struct virtgpu_fake_params *params)
+KUNIT_ARRAY_PARAM_DESC(hint, hint_params, name);
+
+static void create_deferred(struct virtgpu_kunit *k, u32 *handles, unsigned int n)
 {
-	struct map_test t;
+	unsigned int i;
 
-	t.f = virtgpu_fake_create(test, params);
-	t.file = virtgpu_kunit_open(t.f);
-
-	return t;
+	for (i = 0; i < n; i++)
+		handles[i] = virtgpu_kunit_blob(k, DEFER);
 }
 
-/* All handles go with the file. */
-static void finish(struct map_test *t)
+/*
+ * With the device stalled, four mappings fill a ring of 8: the driver waits with the next command.
+ */
+static void fill_ring(struct virtgpu_kunit *k, const u32 *handles)
 {
-	virtgpu_kunit_close(t->f, t->file);
-	virtgpu_kunit_expect_clean(t->f);
+	unsigned int i;
+
+	virtgpu_fake_stall(k->fake, true);
+	for (i = 0; i < 4; i++)
+		KUNIT_ASSERT_EQ(k->test, virtgpu_kunit_map_ioctl(k, handles[i], NULL), 0);
+	KUNIT_ASSERT_EQ(k->test, virtio_fake_free_space(virtgpu_fake_virtio(k->fake), 0), 0);
 }
 
-static u32 make_blob(struct kunit *test, struct map_test *t, u32 hints)
+static struct virtgpu_kunit *init_full_ring(struct kunit *test, u32 handles[5])
 {
-	u32 handle = virtgpu_kunit_mappable(test, t->file, SIZE, hints);
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(8);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
 
-	virtgpu_fake_settle(t->f);
+	create_deferred(k, handles, 5);
+	fill_ring(k, handles);
 
-	return handle;
+	return k;
 }
 
-/* Not through the ioctl, which starts the mapping. */
-static u64 offset_of(struct map_test *t, u32 handle)
+/* The driver neither maps nor unmaps a blob that has the hint and is never used. */
+static void unused_deferred_blob_is_never_mapped(struct kunit *test)
 {
-	return virtgpu_kunit_offset(t->file, handle);
+	struct virtgpu_kunit *k = test->priv;
+
+	virtgpu_kunit_delete(k, virtgpu_kunit_blob(k, DEFER));
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNREF), 1);
 }
 
-static int map(struct map_test *t, u32 handle)
-{
-	return virtgpu_kunit_mmap(t->f, t->file, offset_of(t, handle), SIZE);
-}
-
-static struct virtgpu_kunit_mmapper *start_map(struct map_test *t, u32 handle)
-{
-	return virtgpu_kunit_mmap_start(t->f, t->file, offset_of(t, handle), SIZE);
-}
-
-static u32 fill_window(struct kunit *test, struct map_test *t)
-{
-	u32 handle = virtgpu_kunit_mappable(test, t->file, virtgpu_fake_window(t->f)->len, 0);
-
-	virtgpu_fake_settle(t->f);
-
-	return handle;
-}
-
-static unsigned int maps(struct map_test *t)
-{
-	return virtgpu_fake_count(t->f, MAP_BLOB);
-}
-
-static unsigned int unmaps(struct map_test *t)
-{
-	return virtgpu_fake_count(t->f, UNMAP_BLOB);
-}
-
-/* Creating a blob with the hint, and never mapping it, costs no MAP_BLOB and no UNMAP_BLOB. */
-static void deferred_never_mapped(struct kunit *test)
-{
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(t.f, 0),
-			   "CTX_CREATE CREATE_BLOB CTX_ATTACH CTX_DETACH UNREF");
-
-	finish(&t);
-}
-
-/* The hint is heard if it comes from a program's memory. */
-static void hint_from_user_memory(struct kunit *test)
-{
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob rc;
-	unsigned int cmd = DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB;
-
-	rc = virtgpu_kunit_blob(SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	rc.blob_hints = DEFER;
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_user_ioctl(test, t.file, cmd, &rc, sizeof(rc)), 0);
-	KUNIT_EXPECT_NE(test, rc.bo_handle, 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 0);
-
-	finish(&t);
-}
-
-/* A window holds any number of blobs that are not mapped. */
-static void deferred_blobs_exceed_the_window(struct kunit *test)
+/* Deferred blobs that are not mapped need no space in the window. */
+static void deferred_blobs_may_exceed_window(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct map_test t;
+	struct virtgpu_kunit *k;
 	unsigned int i;
 
 	params.window = SIZE;
-	t = make(test, &params);
+	k = virtgpu_kunit_init_with(test, &params);
 	for (i = 0; i < 64; i++)
-		virtgpu_kunit_mappable(test, t.file, SIZE, DEFER);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(t.f), 64);
-	KUNIT_EXPECT_EQ(test, maps(&t), 0);
-
-	finish(&t);
+		virtgpu_kunit_blob(k, DEFER);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 64);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
 }
 
-/* Without the hint a blob is mapped before anybody asks, and then only used. */
-static void eager_as_before(struct kunit *test)
+/* A blob without the hint is mapped at creation, once, and unmapped when it is freed. */
+static void eager_blob_is_mapped_once(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, 0);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, EAGER);
 	u64 offset;
 
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(t.f, 0),
-			   "CTX_CREATE CREATE_BLOB MAP_BLOB CTX_ATTACH");
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, offset, offset_of(&t, handle));
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(t.f, 0),
-			   "CTX_CREATE CREATE_BLOB MAP_BLOB CTX_ATTACH CTX_DETACH UNMAP_BLOB UNREF");
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle, &offset), 0);
+	KUNIT_EXPECT_EQ(test, offset, virtgpu_kunit_offset(k, handle));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 0);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 1);
 }
 
-/* Creating an eager blob is one kick for all its commands, as before. */
-static void eager_create_kicks_once(struct kunit *test)
+/* The driver notifies the device once of all commands that create an eager blob. */
+static void eager_creation_notifies_once(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	unsigned int kicks;
+	struct virtgpu_kunit *k = test->priv;
+	unsigned int notifications;
 
-	/* another one first, for the context */
-	make_blob(test, &t, 0);
-	kicks = virtgpu_fake_kicks(t.f);
-	make_blob(test, &t, 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(t.f), kicks + 1);
-
-	finish(&t);
+	/* creates the context */
+	virtgpu_kunit_blob(k, EAGER);
+	notifications = virtgpu_fake_notifications(k->fake);
+	virtgpu_kunit_blob(k, EAGER);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), notifications + 1);
 }
 
-/* If the window is full, an eager blob cannot be created, and nothing of it is left. */
-static void eager_fails_when_the_window_is_full(struct kunit *test)
+/* If the window is full, the creation of an eager blob fails and leaves nothing. */
+static void eager_creation_fails_when_window_is_full(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
+	struct virtgpu_kunit *k = test->priv;
 	struct drm_virtgpu_resource_create_blob rc;
 
-	fill_window(test, &t);
-	rc = virtgpu_kunit_blob(SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create_blob(t.file, &rc), -ENOSPC);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(t.f), 1);
-
-	finish(&t);
+	virtgpu_kunit_fill_window(k);
+	rc = virtgpu_kunit_host_blob(SIZE, MAPPABLE, EAGER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create(k, &rc), -ENOSPC);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 1);
 }
 
-/* DRM_IOCTL_VIRTGPU_MAP starts the mapping, kicks the queue and returns before the host answers. */
-static void map_ioctl_starts_and_does_not_wait(struct kunit *test)
+/* DRM_IOCTL_VIRTGPU_MAP sends MAP_BLOB, notifies the device, and does not wait for the response. */
+static void map_ioctl_starts_mapping_without_waiting(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	unsigned int kicks = virtgpu_fake_kicks(t.f);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	unsigned int notifications = virtgpu_fake_notifications(k->fake);
 	u64 offset;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, offset, offset_of(&t, handle));
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(t.f), kicks + 1);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle, &offset), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	virtgpu_fake_release_all(t.f, 0);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle, &offset), 0);
+	KUNIT_EXPECT_EQ(test, offset, virtgpu_kunit_offset(k, handle));
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), notifications + 1);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait_held(k->fake, 1));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle, &offset), 0);
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
-/* The ioctl returns the offset even if the mapping cannot be started; mmap() tells. */
-static void map_ioctl_succeeds_when_the_window_is_full(struct kunit *test)
+/* The ioctl returns the offset even if the window is full; mmap() reports the error. */
+static void map_ioctl_succeeds_when_window_is_full(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
 	u64 offset;
 
-	fill_window(test, &t);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, offset, offset_of(&t, handle));
-	KUNIT_EXPECT_EQ(test, map(&t, handle), -ENOSPC);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
+	virtgpu_kunit_fill_window(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle, &offset), 0);
+	KUNIT_EXPECT_EQ(test, offset, virtgpu_kunit_offset(k, handle));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
-/* Neither does it fail if the host refuses; mmap() tries again. */
-static void map_ioctl_succeeds_when_the_host_refuses(struct kunit *test)
+/* The ioctl succeeds if the host responds with an error, too; mmap() tries again. */
+static void map_ioctl_succeeds_when_host_fails(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	u64 offset;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
 
-	virtgpu_fake_reply(t.f, MAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle, &offset), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(t.f), 0);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 2);
-
-	finish(&t);
+	virtgpu_fake_respond(k->fake, MAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle, NULL), 0);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 2);
 }
 
-/* An unknown handle is an error, and starts nothing. */
-static void map_ioctl_needs_a_handle(struct kunit *test)
+/* The ioctl rejects an unknown handle, and sends nothing. */
+static void map_ioctl_rejects_unknown_handle(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	u64 offset;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
 
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handle + 1, &offset), -ENOENT);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 0);
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handle + 1, NULL), -ENOENT);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
 }
 
-/* The ioctl has nothing to start for a blob in guest memory, or one that is not mappable. */
-static void map_ioctl_leaves_other_blobs_alone(struct kunit *test)
+/* The ioctl starts no mapping of a blob in guest memory, or of one that is not mappable. */
+static void map_ioctl_maps_no_other_blobs(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob guest = {
-		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
-		.blob_flags = VIRTGPU_BLOB_FLAG_USE_MAPPABLE,
-		.blob_hints = DEFER,
-		.size = SIZE,
-	};
-	struct drm_virtgpu_resource_create_blob host;
-	u64 offset;
+	struct virtgpu_kunit *k = test->priv;
+	struct drm_virtgpu_resource_create_blob guest;
+	u64 offset = 0;
+	u32 host;
 
-	host = virtgpu_kunit_blob(SIZE, VIRTGPU_BLOB_FLAG_USE_SHAREABLE);
-	host.blob_hints = DEFER;
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &guest), 0);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &host), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, guest.bo_handle, &offset), 0);
+	guest = virtgpu_kunit_guest_blob(SIZE, MAPPABLE, DEFER);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create(k, &guest), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, guest.bo_handle, &offset), 0);
 	KUNIT_EXPECT_NE(test, offset, 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, host.bo_handle, &offset), 0);
-	KUNIT_EXPECT_EQ(test, map(&t, host.bo_handle), -EINVAL);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 0);
-
-	finish(&t);
+	host = virtgpu_kunit_blob_of(k, SIZE, VIRTGPU_BLOB_FLAG_USE_SHAREABLE, DEFER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, host, &offset), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, host), -EINVAL);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
 }
 
-/* The first mmap() maps the blob, later ones find it mapped; freeing it unmaps it. */
-static void mmap_maps_on_first_use(struct kunit *test)
+/* The first mmap() maps the blob, with one notification; the next finds the blob mapped. */
+static void first_mmap_maps_blob(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	unsigned int kicks = virtgpu_fake_kicks(t.f);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	unsigned int notifications = virtgpu_fake_notifications(k->fake);
 
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(t.f), kicks + 1);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(t.f, 0),
-			   "CTX_CREATE CREATE_BLOB CTX_ATTACH MAP_BLOB CTX_DETACH UNMAP_BLOB UNREF");
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), notifications + 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 1);
 }
 
-/* What is mapped are the pages of the window that the host was told. */
-static void mmap_maps_the_right_pages(struct kunit *test)
+/* A process gets the pages of the window at the offset that MAP_BLOB has. */
+static void mmap_maps_pages_of_range(struct kunit *test)
 {
+	const struct hint_param *p = test->param_value;
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	const struct virtgpu_fake_cmd *cmd;
-	struct virtgpu_kunit_mmapper *m;
-	struct map_test t;
-	unsigned long pfn, first;
+	struct virtgpu_kunit_thread *m;
+	const struct virtgpu_cmd *cmd;
+	struct virtgpu_kunit *k;
+	unsigned long pfn;
 	unsigned int i;
-	u32 handle;
 
 	params.window_skew = 3 * PAGE_SIZE;
-	t = make(test, &params);
+	k = virtgpu_kunit_init_with(test, &params);
 	/* so that the offset is not 0 */
-	make_blob(test, &t, 0);
-	handle = make_blob(test, &t, DEFER);
-	m = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
+	virtgpu_kunit_blob(k, EAGER);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, p->hints));
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
 
-	cmd = virtgpu_fake_nth(t.f, MAP_BLOB, 1);
+	cmd = virtgpu_fake_nth(k->fake, MAP_BLOB, 1);
 	KUNIT_ASSERT_NOT_NULL(test, cmd);
 	KUNIT_EXPECT_NE(test, cmd->offset, 0);
-	first = PHYS_PFN(virtgpu_fake_window(t.f)->addr + cmd->offset);
 	for (i = 0; i < SIZE / PAGE_SIZE; i++) {
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_pfn(m, i, &pfn, NULL), 0);
-		KUNIT_EXPECT_EQ(test, pfn, first + i);
+		KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, i, &pfn, NULL), 0);
+		KUNIT_EXPECT_EQ(test, (u64)pfn << PAGE_SHIFT,
+				virtgpu_fake_window(k->fake)->addr + cmd->offset + i * PAGE_SIZE);
 	}
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-
-	finish(&t);
 }
 
-static const u32 caching_params[] = {
-	VIRTIO_GPU_MAP_CACHE_CACHED,
-	VIRTIO_GPU_MAP_CACHE_UNCACHED,
-	VIRTIO_GPU_MAP_CACHE_WC,
+static const struct caching_param {
+	const char *name;
+	u32 map_info;
+} caching_params[] = {
+	{ "uncached", VIRTIO_GPU_MAP_CACHE_UNCACHED },
+	{ "write-combined", VIRTIO_GPU_MAP_CACHE_WC },
 };
 
-static void caching_desc(const u32 *p, char *desc)
-{
-	static const char * const names[] = {
-		[VIRTIO_GPU_MAP_CACHE_CACHED] = "cached",
-		[VIRTIO_GPU_MAP_CACHE_UNCACHED] = "uncached",
-		[VIRTIO_GPU_MAP_CACHE_WC] = "write-combined",
-	};
-
-	strscpy(desc, names[*p], KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(caching, caching_params, caching_desc);
+KUNIT_ARRAY_PARAM_DESC(caching, caching_params, name);
 
 /*
- * The mapping is cached as the host wants it. An architecture where that makes no difference, such
- * as UML, has nothing to show here.
+ * The page tables have the caching type that the host demands. A cached mapping is not a case: an
+ * architecture need not grant that for addresses without memory.
  */
-static void mmap_caches_as_the_host_says(struct kunit *test)
+static void mmap_caching_follows_map_info(struct kunit *test)
 {
-	const u32 *map_info = test->param_value;
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct virtgpu_kunit_mmapper *m;
-	pgprot_t plain, want, prot;
-	struct map_test t;
+	const pgprot_t plain = pgprot_decrypted(vm_get_page_prot(VM_READ | VM_WRITE | VM_SHARED));
+	const struct caching_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
+	pgprot_t want, prot;
 	unsigned long pfn;
 
-	/* the other bits mean nothing */
-	params.map_info = *map_info | 0xabcdef00;
-	t = make(test, &params);
-	m = start_map(&t, make_blob(test, &t, DEFER));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
+	want = p->map_info == VIRTIO_GPU_MAP_CACHE_WC ? pgprot_writecombine(plain) :
+							pgprot_noncached(plain);
+	if (pgprot_val(want) == pgprot_val(plain))
+		kunit_skip(test, "the architecture has one caching type only");
+
+	/* the other bits have no meaning */
+	virtgpu_fake_set_map_info(k->fake, p->map_info | 0xabcdef00);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
 	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, &prot), 0);
-
-	plain = pgprot_decrypted(vm_get_page_prot(VM_READ | VM_WRITE | VM_SHARED));
-	switch (*map_info) {
-	case VIRTIO_GPU_MAP_CACHE_UNCACHED:
-		want = pgprot_noncached(plain);
-		break;
-	case VIRTIO_GPU_MAP_CACHE_WC:
-		want = pgprot_writecombine(plain);
-		break;
-	default:
-		want = plain;
-		break;
-	}
-	KUNIT_EXPECT_EQ(test, pgprot_val(prot), pgprot_val(want));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, (pgprot_val(prot) ^ pgprot_val(want)) &
+			      (pgprot_val(plain) ^ pgprot_val(want)), 0);
 }
 
-/*
- * If the kernel does not map parts of a blob, an mmap() of one is refused before anything is sent
- * or reserved.
- */
-static void mmap_of_a_part(struct kunit *test)
+/* A driver that cannot map a part of a blob rejects mmap() before it reserves or sends anything. */
+static void partial_mmap_is_checked_first(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	u64 offset = offset_of(&t, handle);
+	struct virtgpu_kunit *k = test->priv;
+	u64 offset = virtgpu_kunit_offset(k, virtgpu_kunit_blob(k, DEFER));
 
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t.f, t.file, offset, PAGE_SIZE),
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(k, k->file, offset, PAGE_SIZE),
 			VIRTGPU_KUNIT_PARTIAL_MMAP ? 0 : -EINVAL);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), VIRTGPU_KUNIT_PARTIAL_MMAP ? 1 : 0);
-
-	finish(&t);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), VIRTGPU_KUNIT_PARTIAL_MMAP);
 }
 
-/* With the window full, mmap() fails; with room again, it works. */
-static void mmap_fails_when_the_window_is_full(struct kunit *test)
+/* mmap() fails while the window is full, and works when there is space again. */
+static void mmap_fails_when_window_is_full(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	u32 filler = fill_window(test, &t);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	u32 filler = virtgpu_kunit_fill_window(k);
 
-	KUNIT_EXPECT_EQ(test, map(&t, handle), -ENOSPC);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), -ENOSPC);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, filler), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
+	virtgpu_kunit_delete(k, filler);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
 }
 
-/* A blob larger than the window can be created, but never mapped. */
-static void mmap_fails_when_the_window_is_too_small(struct kunit *test)
+/* mmap() fails for a blob that is larger than the window. */
+static void mmap_fails_when_window_is_too_small(struct kunit *test)
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct map_test t;
+	struct virtgpu_kunit *k;
 
 	params.window = PAGE_SIZE;
-	t = make(test, &params);
-	KUNIT_EXPECT_EQ(test, map(&t, make_blob(test, &t, DEFER)), -ENOSPC);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 0);
-
-	finish(&t);
+	k = virtgpu_kunit_init_with(test, &params);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, virtgpu_kunit_blob(k, DEFER)), -ENOSPC);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 0);
 }
 
-/* A window far larger than what is mapped makes no difference. */
-static void mmap_works_in_a_huge_window(struct kunit *test)
-{
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct map_test t;
-
-	params.window = SZ_64G;
-	t = make(test, &params);
-	KUNIT_EXPECT_EQ(test, map(&t, make_blob(test, &t, DEFER)), 0);
-
-	finish(&t);
-}
-
-static const struct refusal_param {
+static const struct error_param {
+	const char *name;
 	u32 resp;
 	u32 hints;
 	int result;
-} refusal_params[] = {
-	{ VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, DEFER, -ENOMEM },
-	{ VIRTIO_GPU_RESP_ERR_UNSPEC, DEFER, -EIO },
-	{ VIRTIO_GPU_RESP_OK_NODATA, DEFER, -EIO },
-	{ VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 0, -ENOMEM },
-	{ VIRTIO_GPU_RESP_ERR_UNSPEC, 0, -EIO },
+} error_params[] = {
+	{ "deferred, no memory", VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, DEFER, -ENOMEM },
+	{ "deferred, error", VIRTIO_GPU_RESP_ERR_UNSPEC, DEFER, -EIO },
+	{ "deferred, wrong type", VIRTIO_GPU_RESP_OK_NODATA, DEFER, -EIO },
+	{ "eager, no memory", VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, EAGER, -ENOMEM },
+	{ "eager, error", VIRTIO_GPU_RESP_ERR_UNSPEC, EAGER, -EIO },
 };
 
-static void refusal_desc(const struct refusal_param *p, char *desc)
-{
-	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s %#x", p->hints ? "deferred" : "eager", p->resp);
-}
-
-KUNIT_ARRAY_PARAM(refusal, refusal_params, refusal_desc);
+KUNIT_ARRAY_PARAM_DESC(error, error_params, name);
 
 /*
- * If the host refuses, mmap() fails with what it said, the range is free for others, and nothing is
- * unmapped that was not mapped. The next mmap() tries again.
+ * If the host responds with an error, mmap() fails with the errno for it, another blob can have the
+ * range, and the next mmap() tries again. Only mapped blobs are unmapped.
  */
-static void mmap_tries_again_after_a_refusal(struct kunit *test)
+static void mmap_is_retried_after_error_response(struct kunit *test)
 {
-	const struct refusal_param *p = test->param_value;
+	const struct error_param *p = test->param_value;
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct map_test t;
+	struct virtgpu_kunit *k;
 	u32 handle, other;
 
 	params.window = SIZE;
-	t = make(test, &params);
-	/* an eager blob is refused once when it is created */
-	virtgpu_fake_reply(t.f, MAP_BLOB, p->resp, p->hints ? 1 : 2);
-	handle = make_blob(test, &t, p->hints);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), p->result);
+	k = virtgpu_kunit_init_with(test, &params);
+	/* the host has failed once when an eager blob is created */
+	virtgpu_fake_respond(k->fake, MAP_BLOB, p->resp, p->hints == DEFER ? 1 : 2);
+	handle = virtgpu_kunit_blob(k, p->hints);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), p->result);
 
-	other = make_blob(test, &t, 0);
-	KUNIT_EXPECT_EQ(test, map(&t, other), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, other), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 1);
+	other = virtgpu_kunit_blob(k, EAGER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, other), 0);
+	virtgpu_kunit_delete(k, other);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 1);
 
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 2);
-
-	finish(&t);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 2);
 }
 
-/* A blob that the host never mapped is freed without an UNMAP_BLOB. */
-static void refused_blob_is_not_unmapped(struct kunit *test)
+/* The driver does not unmap a blob that the host has never mapped. */
+static void failed_mapping_is_not_unmapped(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
 
-	virtgpu_fake_reply(t.f, MAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 0);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), -EIO);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 0);
-
-	finish(&t);
+	virtgpu_fake_respond(k->fake, MAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -EIO);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 0);
 }
 
-/* If the queue does not take the MAP_BLOB, mmap() says so instead of waiting for an answer. */
-static void mmap_fails_when_the_queue_is_broken(struct kunit *test)
+/* If the queue does not take MAP_BLOB, mmap() fails and does not wait for a response. */
+static void mmap_fails_when_queue_is_broken(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(t.f);
-	u32 handle = make_blob(test, &t, DEFER);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
 
-	virtio_break_device(vgdev->vdev);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), -EIO);
-	__virtio_unbreak_device(vgdev->vdev);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
+	virtgpu_fake_break(k->fake);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -EIO);
+	virtgpu_fake_unbreak(k->fake);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
-static const u32 hint_params[] = { 0, DEFER };
-
-static void hint_desc(const u32 *p, char *desc)
+/* mmap() waits for the response. */
+static void mmap_waits_for_response(struct kunit *test)
 {
-	strscpy(desc, *p ? "deferred" : "eager", KUNIT_PARAM_DESC_SIZE);
+	const struct hint_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
+
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, p->hints));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(k->fake, 1));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
-KUNIT_ARRAY_PARAM(hint, hint_params, hint_desc);
-
-/* mmap() waits for the host to answer. */
-static void mmap_waits_for_the_host(struct kunit *test)
+/*
+ * A task that waits in mmap() can be killed. The mapping goes on without the task: the next mmap()
+ * sends nothing, and the blob is unmapped when it is freed.
+ */
+static void killed_mmap_leaves_mapping(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct virtgpu_kunit_mmapper *m;
+	const struct hint_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
 	u32 handle;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	handle = virtgpu_kunit_mappable(test, t.file, SIZE, *hints);
-	m = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_FALSE(test, completion_done(&m->returned));
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	handle = virtgpu_kunit_blob(k, p->hints);
+	m = virtgpu_kunit_mmap_start(k, handle);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	virtgpu_kunit_kill(m);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), -ERESTARTSYS);
 
-	virtgpu_fake_release_all(t.f, 0);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 1);
 }
 
-/*
- * A task that waits in mmap() can be killed. The mapping goes on without it, so that the next
- * mmap() sends nothing, and the blob is unmapped in the end.
- */
-static void mmap_can_be_killed(struct kunit *test)
+/* Tasks that wait for the mapping of a blob do not fail when another waiter is killed. */
+static void other_waiters_survive_kill(struct kunit *test)
 {
-	const u32 *hints = test->param_value;
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct virtgpu_kunit_mmapper *m;
-	u32 handle;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	struct virtgpu_kunit_thread *first, *second;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	handle = virtgpu_kunit_mappable(test, t.file, SIZE, *hints);
-	m = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	virtgpu_kunit_thread_kill(m->thread);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), -ERESTARTSYS);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(m->thread));
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	first = virtgpu_kunit_mmap_start(k, handle);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(first));
+	second = virtgpu_kunit_mmap_start(k, handle);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(second));
+	virtgpu_kunit_kill(first);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(first), -ERESTARTSYS);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_mapping(second));
 
-	virtgpu_fake_release_all(t.f, 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, map(&t, handle), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 1);
-
-	finish(&t);
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(second), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
-/* A task that is killed leaves those alone who wait for the same mapping. */
-static void killed_task_leaves_others_waiting(struct kunit *test)
+/* A full ring delays a mapping, and no more. */
+static void mmap_waits_for_ring_space(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	struct virtgpu_kunit_mmapper *first, *second;
-
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	first = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	second = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(first->thread));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
-	virtgpu_kunit_thread_kill(first->thread);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(first));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(first), -ERESTARTSYS);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
-
-	virtgpu_fake_release_all(t.f, 0);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(second));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(second), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(second));
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
-}
-
-/* Of a ring of 8 without indirect descriptors, what 4 commands take. */
-static const struct virtgpu_fake_params *small_ring(void)
-{
-	static struct virtgpu_fake_params params;
-
-	params = virtgpu_fake_defaults;
-	params.vq_num = 8;
-	params.features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
-
-	return &params;
-}
-
-/* With the device stalled and the ring of small_ring() full, what comes next has to wait. */
-static void fill_ring(struct kunit *test, struct map_test *t, const u32 *handles)
-{
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(t->f);
-	unsigned int i;
-	u64 offset;
-
-	virtgpu_fake_stall(t->f, true);
-	for (i = 0; i < 4; i++)
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(t->file, handles[i], &offset), 0);
-	KUNIT_ASSERT_EQ(test, vgdev->ctrlq.vq->num_free, 0);
-}
-
-/* A full ring delays a mapping, and that is all. */
-static void mmap_waits_for_room_in_the_ring(struct kunit *test)
-{
-	struct map_test t = make(test, small_ring());
-	struct virtgpu_kunit_mmapper *m;
 	u32 handles[5];
-	unsigned int i;
+	struct virtgpu_kunit *k = init_full_ring(test, handles);
+	struct virtgpu_kunit_thread *m = virtgpu_kunit_mmap_start(k, handles[4]);
 
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	fill_ring(test, &t, handles);
-	m = start_map(&t, handles[4]);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-
-	virtgpu_fake_stall(t.f, false);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 5);
-
-	finish(&t);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(m));
+	virtgpu_fake_stall(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 5);
 }
 
 /*
- * A task that waits for room in the ring can be killed, and its range is given back. Who waits for
- * the mapping it was about to start does not fail, but takes over.
+ * A task that waits for ring space can be killed, and its range is freed. A task that waits for the
+ * mapping which the killed task was to start does not fail, but starts the mapping itself.
  */
-static void mmap_can_be_killed_in_a_full_ring(struct kunit *test)
+static void killed_ring_space_wait_hands_over(struct kunit *test)
 {
-	struct map_test t = make(test, small_ring());
-	struct virtgpu_kunit_mmapper *first, *second;
+	struct virtgpu_kunit_thread *first, *second;
 	u32 handles[5];
-	unsigned int i;
+	struct virtgpu_kunit *k = init_full_ring(test, handles);
 
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	fill_ring(test, &t, handles);
-	first = start_map(&t, handles[4]);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(first->thread));
-	second = start_map(&t, handles[4]);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
+	first = virtgpu_kunit_mmap_start(k, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(first));
+	second = virtgpu_kunit_mmap_start(k, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(second));
+	virtgpu_kunit_kill(first);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(first), -ERESTARTSYS);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_ring_space(second));
 
-	virtgpu_kunit_thread_kill(first->thread);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(first));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(first), -ERESTARTSYS);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
-
-	virtgpu_fake_stall(t.f, false);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(second));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(second), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(second));
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 5);
-
-	finish(&t);
+	virtgpu_fake_stall(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(second), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 5);
 }
 
-struct create_data {
-	struct file *file;
-	struct drm_virtgpu_resource_create_blob rc;
-};
-
-static long create_fn(void *data)
+static size_t reserved_ranges(struct virtgpu_kunit *k)
 {
-	struct create_data *create = data;
+	struct drm_mm_node *node;
+	size_t n = 0;
 
-	return virtgpu_kunit_create_blob(create->file, &create->rc);
+	spin_lock(&k->vgdev->host_visible_lock);
+	drm_mm_for_each_node(node, &k->vgdev->host_visible_mm)
+		n++;
+	spin_unlock(&k->vgdev->host_visible_lock);
+
+	return n;
 }
 
 /*
- * A task that creates an eager blob and is killed while it waits for room gives up on the blob. It
- * has to wait for room once more, unkillably, to have the host drop it. Nothing of it is left.
+ * A task that is killed while it creates an eager blob and waits for ring space gives up the blob.
+ * The task waits for ring space once more, unkillably, to send UNREF. Nothing of the blob is left.
  */
-static void killed_create_leaves_nothing(struct kunit *test)
+static void killed_creation_leaves_nothing(struct kunit *test)
 {
-	struct map_test t = make(test, small_ring());
-	struct virtgpu_kunit_thread *thread;
-	struct create_data *create;
-	unsigned int i;
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(8);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
+	struct virtgpu_kunit_thread *create;
 	u32 handles[3];
-	u64 offset;
+	unsigned int i;
 
-	create = kunit_kzalloc(test, sizeof(*create), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, create);
-	create->file = t.file;
-	create->rc = virtgpu_kunit_blob(SIZE, VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
+	create_deferred(k, handles, ARRAY_SIZE(handles));
+	/* leave space for CREATE_BLOB but not for MAP_BLOB */
+	virtgpu_fake_stall(k->fake, true);
 	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
+		KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(k, handles[i], NULL), 0);
+	create = virtgpu_kunit_create_start(k, SIZE, MAPPABLE);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(create));
+	KUNIT_ASSERT_EQ(test, reserved_ranges(k), 4);
+	virtgpu_kunit_kill(create);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_until(reserved_ranges(k) == 3));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_ring_space(create));
 
-	/* there is room for CREATE_BLOB but not for MAP_BLOB */
-	virtgpu_fake_stall(t.f, true);
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		KUNIT_ASSERT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handles[i], &offset), 0);
-	thread = virtgpu_kunit_thread_run(t.f, "virtgpu-create", create_fn, create);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	virtgpu_kunit_thread_kill(thread);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-
-	virtgpu_fake_stall(t.f, false);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), -ERESTARTSYS);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 3);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(t.f), 3);
-
-	finish(&t);
+	virtgpu_fake_stall(k->fake, false);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(create), -ERESTARTSYS);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 3);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 3);
 }
 
 struct map_data {
-	struct file *file;
+	struct virtgpu_kunit *k;
 	u32 handle;
-	u64 offset;
 };
 
 static long map_ioctl_fn(void *data)
 {
 	struct map_data *map = data;
 
-	return virtgpu_kunit_map_ioctl(map->file, map->handle, &map->offset);
+	return virtgpu_kunit_map_ioctl(map->k, map->handle, NULL);
 }
 
-/* A task that is killed in DRM_IOCTL_VIRTGPU_MAP leaves the blob to be mapped by others. */
-static void map_ioctl_can_be_killed_in_a_full_ring(struct kunit *test)
+/* A task that is killed in DRM_IOCTL_VIRTGPU_MAP leaves a blob that others can map. */
+static void killed_map_ioctl_leaves_blob(struct kunit *test)
 {
-	struct map_test t = make(test, small_ring());
 	struct virtgpu_kunit_thread *thread;
 	struct map_data *data;
 	u32 handles[5];
-	unsigned int i;
+	struct virtgpu_kunit *k = init_full_ring(test, handles);
 
 	data = kunit_kzalloc(test, sizeof(*data), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, data);
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	data->file = t.file;
+	data->k = k;
 	data->handle = handles[4];
-	fill_ring(test, &t, handles);
-	thread = virtgpu_kunit_thread_run(t.f, "virtgpu-map", map_ioctl_fn, data);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(thread));
-	virtgpu_kunit_thread_kill(thread);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(thread));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(thread), 0);
+	thread = virtgpu_kunit_run(k, "map", map_ioctl_fn, data);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(thread));
+	virtgpu_kunit_kill(thread);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), 0);
 
-	virtgpu_fake_stall(t.f, false);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, maps(&t), 4);
-	KUNIT_EXPECT_EQ(test, map(&t, handles[4]), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), 5);
-
-	finish(&t);
+	virtgpu_fake_stall(k->fake, false);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 4);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handles[4]), 0);
 }
 
-/* When the device goes, a task that waits for room fails, and so does one that has joined it. */
-static void unplug_ends_a_wait_for_room(struct kunit *test)
+/*
+ * When the device is unplugged, a waiter for ring space fails, and a task that waits for its
+ * mapping.
+ */
+static void mmap_in_full_ring_fails_at_unplug(struct kunit *test)
 {
-	struct map_test t = make(test, small_ring());
-	struct virtgpu_kunit_mmapper *first, *second;
-	struct file *keep = virtgpu_kunit_open(t.f);
+	struct virtgpu_kunit_thread *first, *second;
 	u32 handles[5];
-	unsigned int i;
+	struct virtgpu_kunit *k = init_full_ring(test, handles);
 
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	fill_ring(test, &t, handles);
-	first = start_map(&t, handles[4]);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(first->thread));
-	second = start_map(&t, handles[4]);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(second->thread));
-
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(first));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(first), -ENODEV);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(second));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(second), -ENODEV);
-
-	finish(&t);
-	virtgpu_kunit_close(t.f, keep);
+	first = virtgpu_kunit_mmap_start(k, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(first));
+	second = virtgpu_kunit_mmap_start(k, handles[4]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(second));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(first), -ENODEV);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(second), -ENODEV);
 }
 
-static const u32 shared_params[] = {
-	VIRTIO_GPU_RESP_OK_MAP_INFO,
-	VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
-	VIRTIO_GPU_RESP_ERR_UNSPEC,
+static const struct shared_param {
+	const char *name;
+	u32 resp;
+	int result;
+} shared_params[] = {
+	{ "mapped", VIRTIO_GPU_RESP_OK_MAP_INFO, 0 },
+	{ "no memory", VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, -ENOMEM },
+	{ "error", VIRTIO_GPU_RESP_ERR_UNSPEC, -EIO },
 };
 
-static void shared_desc(const u32 *p, char *desc)
-{
-	scnprintf(desc, KUNIT_PARAM_DESC_SIZE, "%#x", *p);
-}
+KUNIT_ARRAY_PARAM_DESC(shared, shared_params, name);
 
-KUNIT_ARRAY_PARAM(shared, shared_params, shared_desc);
-
-/* Many processes that mmap() one blob share one MAP_BLOB and its result. */
-static void many_mmap_one_blob(struct kunit *test)
+/* Many processes that mmap() a blob at the same time share one MAP_BLOB and its result. */
+static void many_mmaps_share_one_map_blob(struct kunit *test)
 {
-	const u32 *resp = test->param_value;
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	struct virtgpu_kunit_mmapper *m[MANY];
+	const struct shared_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	struct virtgpu_kunit_thread *m[MANY];
 	unsigned int i;
-	int result;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	for (i = 0; i < MANY; i++)
-		m[i] = start_map(&t, handle);
-	for (i = 0; i < MANY; i++)
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m[i]->thread));
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_held(t.f), 1);
-
-	result = *resp == VIRTIO_GPU_RESP_OK_MAP_INFO ? 0 :
-		 *resp == VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY ? -ENOMEM : -EIO;
-	virtgpu_fake_release_all(t.f, *resp);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
 	for (i = 0; i < MANY; i++) {
-		KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m[i]));
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m[i]), result);
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m[i]));
+		m[i] = virtgpu_kunit_mmap_start(k, handle);
+		KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m[i]));
 	}
-	KUNIT_EXPECT_EQ(test, maps(&t), 1);
-
-	finish(&t);
+	virtgpu_kunit_settle(k);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_held(k->fake), 1);
+	virtgpu_fake_release_all(k->fake, p->resp);
+	for (i = 0; i < MANY; i++)
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m[i]), p->result);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
 /*
  * Many processes that mmap() a blob each wait at the same time, not one after the other. The host
- * may answer in any order; the answer finds its blob.
+ * responds in any order, with and without error; each process gets the result for its blob.
  */
-static void many_mmap_many_blobs(struct kunit *test)
+static void many_mmaps_overlap(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	struct virtgpu_kunit_mmapper *m[MANY];
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m[MANY];
 	u32 handles[MANY];
 	unsigned int i;
 
-	for (i = 0; i < MANY; i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	virtgpu_fake_hold(t.f, MAP_BLOB);
+	create_deferred(k, handles, MANY);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
 	for (i = 0; i < MANY; i++) {
-		m[i] = start_map(&t, handles[i]);
-		KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, i + 1));
+		m[i] = virtgpu_kunit_mmap_start(k, handles[i]);
+		KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(k->fake, i + 1));
 	}
-
-	/* the last one first, and every other one refused */
 	for (i = MANY; i--;) {
-		virtgpu_fake_release(t.f, i, i % 2 ? VIRTIO_GPU_RESP_ERR_UNSPEC : 0);
-		KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m[i]));
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m[i]), i % 2 ? -EIO : 0);
-		KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m[i]));
+		virtgpu_fake_release(k->fake, i, i % 2 ? VIRTIO_GPU_RESP_ERR_UNSPEC : 0);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m[i]), i % 2 ? -EIO : 0);
 	}
-
-	finish(&t);
 }
 
-/* So does one process that first calls the ioctl for all of them. */
+/*
+ * A process that calls DRM_IOCTL_VIRTGPU_MAP for many blobs has the host map all at the same time.
+ */
 static void many_map_ioctls_overlap(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
+	struct virtgpu_kunit *k = test->priv;
 	u32 handles[MANY];
 	unsigned int i;
-	u64 offset;
 
+	create_deferred(k, handles, MANY);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
 	for (i = 0; i < MANY; i++)
-		handles[i] = make_blob(test, &t, DEFER);
-	virtgpu_fake_hold(t.f, MAP_BLOB);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handles[i], NULL), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait_held(k->fake, MANY));
+	virtgpu_fake_release_all(k->fake, 0);
 	for (i = 0; i < MANY; i++)
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handles[i], &offset), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_fake_wait_held(t.f, MANY));
-	virtgpu_fake_release_all(t.f, 0);
-	for (i = 0; i < MANY; i++)
-		KUNIT_EXPECT_EQ(test, map(&t, handles[i]), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), MANY);
-
-	finish(&t);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handles[i]), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), MANY);
 }
 
-/* More mappings than the ring has room for are all made. */
-static void small_ring_is_enough(struct kunit *test)
+/* A ring with space for 4 commands is enough for more mappings. */
+static void small_ring_takes_many_mappings(struct kunit *test)
 {
-	struct virtgpu_fake_params params = *small_ring();
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(8);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
 	u32 handles[4 * MANY];
-	struct map_test t;
 	unsigned int i;
-	u64 offset;
 
-	params.window = ARRAY_SIZE(handles) * SIZE;
-	t = make(test, &params);
+	create_deferred(k, handles, ARRAY_SIZE(handles));
 	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		handles[i] = make_blob(test, &t, DEFER);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(k, handles[i], NULL), 0);
 	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		KUNIT_EXPECT_EQ(test, virtgpu_kunit_map_ioctl(t.file, handles[i], &offset), 0);
-	for (i = 0; i < ARRAY_SIZE(handles); i++)
-		KUNIT_EXPECT_EQ(test, map(&t, handles[i]), 0);
-	KUNIT_EXPECT_EQ(test, maps(&t), ARRAY_SIZE(handles));
-
-	finish(&t);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handles[i]), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), ARRAY_SIZE(handles));
 }
 
-/* Closing the handle while mmap() waits does not pull the blob from under it. */
-static void handle_may_go_while_mmap_waits(struct kunit *test)
+/* mmap() keeps the blob while it waits, even if the handle is closed. */
+static void waiting_mmap_outlives_handle(struct kunit *test)
 {
-	struct map_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, DEFER);
-	struct virtgpu_kunit_mmapper *m;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, DEFER);
+	struct virtgpu_kunit_thread *m;
 	unsigned long pfn;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	m = start_map(&t, handle);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(t.f), 1);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	m = virtgpu_kunit_mmap_start(k, handle);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	virtgpu_kunit_delete(k, handle);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 1);
 
-	virtgpu_fake_release_all(t.f, 0);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
+	virtgpu_fake_release_all(k->fake, 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), 0);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_EQ(test, unmaps(&t), 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 0);
+	virtgpu_kunit_munmap(m);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 1);
+}
 
-	finish(&t);
+/* A device whose ring is full does not delay the mappings of another device. */
+static void full_ring_does_not_delay_other_device(struct kunit *test)
+{
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(2);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
+	struct virtgpu_kunit *other = virtgpu_kunit_add(test, &virtgpu_fake_defaults);
+	struct virtgpu_kunit_thread *first, *second;
+	u32 handles[2];
+
+	create_deferred(k, handles, 2);
+	virtgpu_fake_stall(k->fake, true);
+	first = virtgpu_kunit_mmap_start(k, handles[0]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(first));
+	second = virtgpu_kunit_mmap_start(k, handles[1]);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(second));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(other, virtgpu_kunit_blob(other, DEFER)), 0);
 }
 
 static struct kunit_case map_cases[] = {
-	KUNIT_CASE(deferred_never_mapped),
-	KUNIT_CASE(hint_from_user_memory),
-	KUNIT_CASE(deferred_blobs_exceed_the_window),
-	KUNIT_CASE(eager_as_before),
-	KUNIT_CASE(eager_create_kicks_once),
-	KUNIT_CASE(eager_fails_when_the_window_is_full),
-	KUNIT_CASE(map_ioctl_starts_and_does_not_wait),
-	KUNIT_CASE(map_ioctl_succeeds_when_the_window_is_full),
-	KUNIT_CASE(map_ioctl_succeeds_when_the_host_refuses),
-	KUNIT_CASE(map_ioctl_needs_a_handle),
-	KUNIT_CASE(map_ioctl_leaves_other_blobs_alone),
-	KUNIT_CASE(mmap_maps_on_first_use),
-	KUNIT_CASE(mmap_maps_the_right_pages),
-	KUNIT_CASE_PARAM(mmap_caches_as_the_host_says, caching_gen_params),
-	KUNIT_CASE(mmap_of_a_part),
-	KUNIT_CASE(mmap_fails_when_the_window_is_full),
-	KUNIT_CASE(mmap_fails_when_the_window_is_too_small),
-	KUNIT_CASE(mmap_works_in_a_huge_window),
-	KUNIT_CASE_PARAM(mmap_tries_again_after_a_refusal, refusal_gen_params),
-	KUNIT_CASE(refused_blob_is_not_unmapped),
-	KUNIT_CASE(mmap_fails_when_the_queue_is_broken),
-	KUNIT_CASE_PARAM(mmap_waits_for_the_host, hint_gen_params),
-	KUNIT_CASE_PARAM(mmap_can_be_killed, hint_gen_params),
-	KUNIT_CASE(killed_task_leaves_others_waiting),
-	KUNIT_CASE(mmap_waits_for_room_in_the_ring),
-	KUNIT_CASE(mmap_can_be_killed_in_a_full_ring),
-	KUNIT_CASE(killed_create_leaves_nothing),
-	KUNIT_CASE(map_ioctl_can_be_killed_in_a_full_ring),
-	KUNIT_CASE(unplug_ends_a_wait_for_room),
-	KUNIT_CASE_PARAM(many_mmap_one_blob, shared_gen_params),
-	KUNIT_CASE(many_mmap_many_blobs),
+	KUNIT_CASE(unused_deferred_blob_is_never_mapped),
+	KUNIT_CASE(deferred_blobs_may_exceed_window),
+	KUNIT_CASE(eager_blob_is_mapped_once),
+	KUNIT_CASE(eager_creation_notifies_once),
+	KUNIT_CASE(eager_creation_fails_when_window_is_full),
+	KUNIT_CASE(map_ioctl_starts_mapping_without_waiting),
+	KUNIT_CASE(map_ioctl_succeeds_when_window_is_full),
+	KUNIT_CASE(map_ioctl_succeeds_when_host_fails),
+	KUNIT_CASE(map_ioctl_rejects_unknown_handle),
+	KUNIT_CASE(map_ioctl_maps_no_other_blobs),
+	KUNIT_CASE(first_mmap_maps_blob),
+	KUNIT_CASE_PARAM(mmap_maps_pages_of_range, hint_gen_params),
+	KUNIT_CASE_PARAM(mmap_caching_follows_map_info, caching_gen_params),
+	KUNIT_CASE(partial_mmap_is_checked_first),
+	KUNIT_CASE(mmap_fails_when_window_is_full),
+	KUNIT_CASE(mmap_fails_when_window_is_too_small),
+	KUNIT_CASE_PARAM(mmap_is_retried_after_error_response, error_gen_params),
+	KUNIT_CASE(failed_mapping_is_not_unmapped),
+	KUNIT_CASE(mmap_fails_when_queue_is_broken),
+	KUNIT_CASE_PARAM(mmap_waits_for_response, hint_gen_params),
+	KUNIT_CASE_PARAM(killed_mmap_leaves_mapping, hint_gen_params),
+	KUNIT_CASE(other_waiters_survive_kill),
+	KUNIT_CASE(mmap_waits_for_ring_space),
+	KUNIT_CASE(killed_ring_space_wait_hands_over),
+	KUNIT_CASE(killed_creation_leaves_nothing),
+	KUNIT_CASE(killed_map_ioctl_leaves_blob),
+	KUNIT_CASE(mmap_in_full_ring_fails_at_unplug),
+	KUNIT_CASE_PARAM(many_mmaps_share_one_map_blob, shared_gen_params),
+	KUNIT_CASE(many_mmaps_overlap),
 	KUNIT_CASE(many_map_ioctls_overlap),
-	KUNIT_CASE(small_ring_is_enough),
-	KUNIT_CASE(handle_may_go_while_mmap_waits),
+	KUNIT_CASE(small_ring_takes_many_mappings),
+	KUNIT_CASE(waiting_mmap_outlives_handle),
+	KUNIT_CASE(full_ring_does_not_delay_other_device),
 	{}
 };
 
 static struct kunit_suite map_suite = {
 	.name = "virtio_gpu_map",
+	.init = virtgpu_kunit_init,
+	.exit = virtgpu_kunit_exit,
 	.test_cases = map_cases,
 };
 

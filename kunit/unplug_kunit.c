@@ -1,328 +1,192 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The device goes away while it is used: every wait ends, and everything is freed.
+ * The device is unplugged while it is in use: every wait ends, and everything is freed, which
+ * virtgpu_kunit_exit() expects.
  */
 
 #include <kunit/test.h>
-#include <linux/virtio_ring.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
 
-#define MAP_BLOB	VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB
-#define MAPPABLE	VIRTGPU_BLOB_FLAG_USE_MAPPABLE
-#define SIZE		(2 * PAGE_SIZE)
-
-struct unplug_test {
-	struct virtgpu_fake *f;
-	/* the file the test uses, and one that keeps the DRM device after it is closed */
-	struct file *file;
-	struct file *keep;
+static const struct blobs_param {
+	const char *name;
+	u64 without;
+	bool guest;
+	u32 flags;
+	/* commands that have no response when the device is unplugged */
+	u32 held[2];
+	bool deleted;
+} blobs_params[] = {
+	{ "mapped", .flags = MAPPABLE },
+	{ "not mappable" },
+	{ "guest", .guest = true },
+	{ "guest, no 3D", .guest = true,
+	  .without = BIT_ULL(VIRTIO_GPU_F_VIRGL) | BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT) },
+	{ "being created", .flags = MAPPABLE, .held = { CREATE_BLOB, MAP_BLOB } },
+	{ "being freed", .flags = MAPPABLE, .held = { UNREF }, .deleted = true },
 };
 
-static struct unplug_test make(struct kunit *test, const struct virtgpu_fake_params *params)
+KUNIT_ARRAY_PARAM_DESC(blobs, blobs_params, name);
+
+/* Blobs are freed after the unplug, when their file is closed. */
+static void blob_is_freed(struct kunit *test)
 {
-	struct unplug_test t;
+	const struct blobs_param *p = test->param_value;
+	struct virtgpu_fake_params params = virtgpu_kunit_params(p->without);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
+	struct drm_virtgpu_resource_create_blob rc;
+	unsigned int i;
 
-	t.f = virtgpu_fake_create(test, params);
-	t.keep = virtgpu_kunit_open(t.f);
-	t.file = virtgpu_kunit_open(t.f);
-
-	return t;
+	for (i = 0; i < ARRAY_SIZE(p->held) && p->held[i]; i++)
+		virtgpu_fake_hold(k->fake, p->held[i]);
+	rc = p->guest ? virtgpu_kunit_guest_blob(SIZE, p->flags, EAGER) :
+			virtgpu_kunit_host_blob(SIZE, p->flags, EAGER);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create(k, &rc), 0);
+	virtgpu_kunit_settle(k);
+	if (p->deleted)
+		virtgpu_kunit_delete(k, rc.bo_handle);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	virtgpu_kunit_close(k, k->file);
+	virtgpu_kunit_expect_clean(k);
 }
 
-static u32 make_blob(struct kunit *test, struct unplug_test *t, u32 flags)
+/* A process can unmap later what it has mapped. */
+static void mapping_can_be_unmapped(struct kunit *test)
 {
-	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(SIZE, flags);
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
 
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t->file, &rc), 0);
-	virtgpu_fake_settle(t->f);
-
-	return rc.bo_handle;
-}
-
-static bool window_is_empty(struct unplug_test *t)
-{
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(t->f);
-	bool empty;
-
-	spin_lock(&vgdev->host_visible_lock);
-	empty = drm_mm_clean(&vgdev->host_visible_mm);
-	spin_unlock(&vgdev->host_visible_lock);
-
-	return empty;
-}
-
-static void finish(struct unplug_test *t)
-{
-	virtgpu_kunit_close(t->f, t->file);
-	virtgpu_kunit_expect_clean(t->f);
-	virtgpu_kunit_close(t->f, t->keep);
-}
-
-/* Blobs that are alive when the device goes are freed with their file: mapped ones, others. */
-static void blobs_are_freed(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	struct drm_virtgpu_resource_create_blob guest = {
-		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
-		.size = SIZE,
-	};
-
-	make_blob(test, &t, MAPPABLE);
-	make_blob(test, &t, MAPPABLE);
-	make_blob(test, &t, 0);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &guest), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-
-	finish(&t);
-}
-
-/* Without 3D there is no context to detach them from, and nothing that delays it. */
-static void blobs_are_freed_without_3d(struct kunit *test)
-{
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct drm_virtgpu_resource_create_blob guest = {
-		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
-		.size = SIZE,
-	};
-	struct unplug_test t;
-
-	params.features &= ~(BIT_ULL(VIRTIO_GPU_F_VIRGL) | BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT));
-	t = make(test, &params);
-	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create_blob(t.file, &guest), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-
-	finish(&t);
-}
-
-/* So are those whose CREATE_BLOB and MAP_BLOB the host has not answered. */
-static void unanswered_blobs_are_freed(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-
-	virtgpu_fake_hold(t.f, VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB);
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	make_blob(test, &t, MAPPABLE);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-
-	finish(&t);
-}
-
-/* And those whose last commands it has not answered. */
-static void dying_blobs_are_freed(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, MAPPABLE);
-
-	virtgpu_fake_hold(t.f, VIRTIO_GPU_CMD_RESOURCE_UNREF);
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-
-	finish(&t);
-}
-
-/* What mmap() has mapped can be unmapped later. */
-static void mapping_outlives_the_device(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, MAPPABLE);
-	struct virtgpu_kunit_mmapper *m;
-
-	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_munmap(m));
-
-	finish(&t);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	virtgpu_kunit_munmap(m);
 }
 
 /* A new mmap() fails. */
-static void mmap_fails_afterwards(struct kunit *test)
+static void mmap_fails_after_unplug(struct kunit *test)
 {
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	u32 handle = make_blob(test, &t, MAPPABLE);
-	u64 offset = virtgpu_kunit_offset(t.file, handle);
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle = virtgpu_kunit_blob(k, EAGER);
 
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(t.f, t.file, offset, SIZE), -ENODEV);
-
-	finish(&t);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -ENODEV);
 }
 
-/* A task that waits for the host in mmap() is told that the device is gone. */
-static void mmap_ends(struct kunit *test)
+/* mmap() fails in a task that waits for the response to MAP_BLOB. */
+static void mmap_fails_when_response_is_missing(struct kunit *test)
 {
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	struct virtgpu_kunit_mmapper *m;
-	u32 handle;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
 
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	handle = make_blob(test, &t, MAPPABLE);
-	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), -ENODEV);
-	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
-
-	finish(&t);
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), -ENODEV);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
 }
 
-/*
- * The host has mapped the blob, but the driver has not yet looked when the device goes. The blob is
- * not mapped then: there is no window.
- */
-static void answer_comes_too_late(struct kunit *test)
+/* mmap() fails, too, if the host has mapped the blob and the driver has not seen the response. */
+static void map_response_after_unplug_is_ignored(struct kunit *test)
 {
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	struct virtgpu_kunit_mmapper *m;
-	u32 handle;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
 
-	virtgpu_fake_mute(t.f, true);
-	handle = make_blob(test, &t, MAPPABLE);
-	KUNIT_ASSERT_EQ(test, virtgpu_fake_mapped(t.f), 1);
-	m = virtgpu_kunit_mmap_start(t.f, t.file, virtgpu_kunit_offset(t.file, handle), SIZE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(m->thread));
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_mmap_wait(m));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_error(m), -ENODEV);
-	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
-
-	finish(&t);
+	virtgpu_fake_mute(k->fake, true);
+	m = virtgpu_kunit_mmap_start(k, virtgpu_kunit_blob(k, EAGER));
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_mapped(k->fake), 1);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_mapping(m));
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), -ENODEV);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
 }
 
-/*
- * An answer that comes when the driver resets the device is still looked at, and what follows from
- * it is done, before the driver lets go of the device.
- */
-static void answer_comes_at_the_last_moment(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(t.f);
-	u32 handle;
-
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	handle = make_blob(test, &t, MAPPABLE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_delete(t.file, handle), 0);
-	virtgpu_fake_settle(t.f);
-
-	virtgpu_fake_answer_at_reset(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_EXPECT_FALSE(test, work_busy(&vgdev->ctrlq.dequeue_work));
-	KUNIT_EXPECT_FALSE(test, work_busy(&vgdev->obj_free_work));
-	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
-
-	finish(&t);
-}
-
-/* Such an answer does not count either, even if it is good. */
-static void answer_at_the_last_moment_maps_nothing(struct kunit *test)
-{
-	struct unplug_test t = make(test, &virtgpu_fake_defaults);
-
-	virtgpu_fake_hold(t.f, MAP_BLOB);
-	make_blob(test, &t, MAPPABLE);
-	KUNIT_ASSERT_TRUE(test, virtgpu_fake_wait_held(t.f, 1));
-	virtgpu_fake_answer_at_reset(t.f);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	KUNIT_EXPECT_TRUE(test, window_is_empty(&t));
-
-	finish(&t);
-}
-
-/*
- * A command that was queued but not yet made known to the device is not made known later. Without
- * event indices, it is only the driver that can hold back the kick.
- */
-static void queue_is_not_kicked_afterwards(struct kunit *test)
-{
-	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_blob(U64_MAX, 0);
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct unplug_test t;
-	unsigned int kicks;
-
-	params.features &= ~BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
-	t = make(test, &params);
-	/* fails when the context is queued, before there is a blob to kick for */
-	KUNIT_ASSERT_LT(test, virtgpu_kunit_create_blob(t.file, &rc), 0);
-	KUNIT_ASSERT_NE(test, atomic_read(&virtgpu_fake_vgdev(t.f)->pending_commands), 0);
-	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_unplug(t.f));
-	kicks = virtgpu_fake_kicks(t.f);
-	virtgpu_kunit_close(t.f, t.file);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_kicks(t.f), kicks);
-
-	virtgpu_kunit_expect_clean(t.f);
-	virtgpu_kunit_close(t.f, t.keep);
-}
-
-struct create_data {
-	struct file *file;
-	struct drm_virtgpu_resource_create_blob rc;
+static const struct reset_param {
+	const char *name;
+	bool deleted;
+} reset_params[] = {
+	{ "blob in use" },
+	{ "blob being freed", .deleted = true },
 };
 
-static long create_fn(void *data)
-{
-	struct create_data *create = data;
+KUNIT_ARRAY_PARAM_DESC(reset, reset_params, name);
 
-	return virtgpu_kunit_create_blob(create->file, &create->rc);
+/*
+ * The driver handles a response that comes when it resets the device, and finishes what follows
+ * from the response, before it deletes the queues. The blob is not mapped.
+ */
+static void map_response_at_reset_maps_nothing(struct kunit *test)
+{
+	const struct reset_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	u32 handle;
+
+	virtgpu_fake_hold(k->fake, MAP_BLOB);
+	handle = virtgpu_kunit_blob(k, EAGER);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_held(k->fake), 1);
+	if (p->deleted)
+		virtgpu_kunit_delete(k, handle);
+	virtgpu_fake_respond_at_reset(k->fake);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_FALSE(test, work_busy(&k->vgdev->ctrlq.dequeue_work));
+	KUNIT_EXPECT_FALSE(test, work_busy(&k->vgdev->obj_free_work));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
 }
 
 /*
- * A task that waits for room in the ring of a device that does not serve it hinders neither the
- * unplug nor itself.
+ * The driver does not notify the device of a command that it has queued before the unplug. There
+ * are no event indices here, which would suppress the notification.
  */
-static void full_ring(struct kunit *test)
+static void queue_is_not_notified_after_unplug(struct kunit *test)
 {
-	struct virtgpu_fake_params params = virtgpu_fake_defaults;
-	struct virtgpu_kunit_thread *create, *unplug;
-	struct create_data *data;
-	struct unplug_test t;
+	const struct virtgpu_fake_params params =
+		virtgpu_kunit_params(BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
+	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_host_blob(SIZE, 0, EAGER);
+	unsigned int notifications;
 
-	params.vq_num = 2;
-	params.features &= ~BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC);
-	t = make(test, &params);
-	data = kunit_kzalloc(test, sizeof(*data), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, data);
-	data->file = t.file;
-	data->rc = virtgpu_kunit_blob(SIZE, 0);
+	/* a bad address: fails after CTX_CREATE is queued, before the driver notifies the device */
+	rc.cmd_size = 4;
+	rc.cmd = U64_MAX;
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_create(k, &rc), -EFAULT);
+	KUNIT_ASSERT_EQ(test, virtgpu_fake_mark(k->fake), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	notifications = virtgpu_fake_notifications(k->fake);
+	virtgpu_kunit_close(k, k->file);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), notifications);
+}
 
-	/* the first of its commands fits, the second one does not */
-	virtgpu_fake_stall(t.f, true);
-	create = virtgpu_kunit_thread_run(t.f, "virtgpu-create", create_fn, data);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait_asleep(create));
-	unplug = virtgpu_kunit_unplug_start(t.f);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(unplug));
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_thread_result(unplug), 0);
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_thread_wait(create));
+/* A task that waits for ring space delays neither the unplug nor itself. */
+static void ring_space_wait_ends_at_unplug(struct kunit *test)
+{
+	const struct virtgpu_fake_params params = virtgpu_kunit_ring(2);
+	struct virtgpu_kunit *k = virtgpu_kunit_init_with(test, &params);
+	struct virtgpu_kunit_thread *create;
 
-	finish(&t);
+	/* CTX_CREATE fills the ring, CREATE_BLOB waits */
+	virtgpu_fake_stall(k->fake, true);
+	create = virtgpu_kunit_create_start(k, SIZE, 0);
+	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(create));
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_wait_returned(create));
 }
 
 static struct kunit_case unplug_cases[] = {
-	KUNIT_CASE(blobs_are_freed),
-	KUNIT_CASE(blobs_are_freed_without_3d),
-	KUNIT_CASE(unanswered_blobs_are_freed),
-	KUNIT_CASE(dying_blobs_are_freed),
-	KUNIT_CASE(mapping_outlives_the_device),
-	KUNIT_CASE(mmap_fails_afterwards),
-	KUNIT_CASE(mmap_ends),
-	KUNIT_CASE(answer_comes_too_late),
-	KUNIT_CASE(answer_comes_at_the_last_moment),
-	KUNIT_CASE(answer_at_the_last_moment_maps_nothing),
-	KUNIT_CASE(queue_is_not_kicked_afterwards),
-	KUNIT_CASE(full_ring),
+	KUNIT_CASE_PARAM(blob_is_freed, blobs_gen_params),
+	KUNIT_CASE(mapping_can_be_unmapped),
+	KUNIT_CASE(mmap_fails_after_unplug),
+	KUNIT_CASE(mmap_fails_when_response_is_missing),
+	KUNIT_CASE(map_response_after_unplug_is_ignored),
+	KUNIT_CASE_PARAM(map_response_at_reset_maps_nothing, reset_gen_params),
+	KUNIT_CASE(queue_is_not_notified_after_unplug),
+	KUNIT_CASE(ring_space_wait_ends_at_unplug),
 	{}
 };
 
 static struct kunit_suite unplug_suite = {
 	.name = "virtio_gpu_unplug",
+	.init = virtgpu_kunit_init,
+	.exit = virtgpu_kunit_exit,
 	.test_cases = unplug_cases,
 };
 

@@ -1,28 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <kunit/device.h>
 #include <kunit/test.h>
-#include <linux/debug_locks.h>
-#include <linux/dma-mapping.h>
-#include <linux/file.h>
-#include <linux/ioport.h>
 #include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/unaligned.h>
-#include <linux/vhost_iotlb.h>
-#include <linux/virtio_ring.h>
-#include <linux/vringh.h>
+#include <linux/virtio_ids.h>
 #include <linux/workqueue.h>
-#include <linux/xarray.h>
 
+#include <drm/drm_drv.h>
 #include <drm/drm_managed.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_fake.h"
 #include "virtgpu_kunit_base.h"
-
-#define VIRTGPU_FAKE_NUM_VQS	2
 
 /* One slot for each command there is: three groups of fewer than 32. */
 #define VIRTGPU_FAKE_SLOTS	128
@@ -36,41 +30,14 @@ struct virtgpu_fake_config {
 	__le32 blob_alignment;
 };
 
-/* What a resource has in the window. A command under way counts for both its outcomes. */
-enum virtgpu_fake_map_state {
-	VIRTGPU_FAKE_UNMAPPED,
-	VIRTGPU_FAKE_MAPPING,
-	VIRTGPU_FAKE_MAPPED,
-	VIRTGPU_FAKE_UNMAPPING,
-};
-
-struct virtgpu_fake_resource {
-	u64 size;
-	u64 offset;
-	u32 blob_mem;
-	u32 blob_flags;
-	enum virtgpu_fake_map_state map_state;
-	/* The test had its creation refused, which the driver cannot know at once. */
-	bool refused;
-};
-
-struct virtgpu_fake_vq {
-	struct virtqueue *vq;
-	struct vringh vrh;
-	bool ready;
-	/* There are answers the driver was not told of. */
-	bool answered;
-};
-
-/* A command and what it takes to answer it. It stays in the log once it is answered. */
-struct virtgpu_fake_req {
-	struct virtgpu_fake_cmd cmd;
+/* A command in the log. It has a request until it is completed, or dropped by a reset. */
+struct virtgpu_fake_cmd {
+	struct virtgpu_cmd cmd;
+	struct list_head log_node;
 	struct list_head held_node;
-	struct virtgpu_fake_vq *fvq;
+	struct virtio_fake_req *req;
 	struct virtio_gpu_ctrl_hdr hdr;
-	struct vringh_kiov wiov;
-	u16 head;
-	/* The error the model wants it answered with, 0 if it is fine. */
+	/* the error that the model demands, 0 if the command can be carried out */
 	u32 verdict;
 };
 
@@ -81,22 +48,7 @@ struct virtgpu_fake_script {
 	bool hold;
 };
 
-union virtgpu_fake_any_cmd {
-	struct virtio_gpu_ctrl_hdr hdr;
-	struct virtio_gpu_resource_create_blob create_blob;
-	struct virtio_gpu_resource_unref resource;
-	struct virtio_gpu_resource_map_blob map_blob;
-	struct virtio_gpu_set_scanout set_scanout;
-	struct virtio_gpu_set_scanout_blob set_scanout_blob;
-	struct virtio_gpu_resource_flush flush;
-	struct virtio_gpu_transfer_to_host_2d transfer_2d;
-	struct virtio_gpu_transfer_host_3d transfer_3d;
-	struct virtio_gpu_get_capset_info capset_info;
-	struct virtio_gpu_cmd_get_edid edid;
-	struct virtio_gpu_update_cursor cursor;
-};
-
-union virtgpu_fake_any_resp {
+union virtgpu_fake_resp {
 	struct virtio_gpu_ctrl_hdr hdr;
 	struct virtio_gpu_resp_display_info display_info;
 	struct virtio_gpu_resp_capset_info capset_info;
@@ -106,69 +58,39 @@ union virtgpu_fake_any_resp {
 	u8 raw[SZ_4K];
 };
 
-/*
- * Three parties hold references: the test, the virtio device embedded here, and the DRM device,
- * whose driver goes on to use the virtio device until the last file is closed.
- */
+/* The test and the DRM device hold a reference each: a DRM device that leaks outlives the test. */
 struct virtgpu_fake {
 	struct kref ref;
 	struct kunit *test;
 	struct virtgpu_fake_params params;
-	/* as it was: the lock debugging gives up with its first report */
-	int debug_locks;
-
-	struct virtio_device vdev;
-	struct device *parent;
-	struct device_dma_parameters dma_parms;
-	struct virtgpu_fake_config config;
-	struct virtio_shm_region window;
-	u8 status;
-	bool registered;
-	atomic_t unplugged;
-	struct completion vdev_released;
+	struct virtio_fake *vf;
 	struct drm_device *drm;
+	bool has_drm_ref;
 	struct completion drm_released;
 
-	struct workqueue_struct *wq;
-	struct work_struct serve_work;
-	struct vhost_iotlb *iotlb;
-	/* vringh wants one */
-	spinlock_t iotlb_lock;
+	/* protects events_read */
+	spinlock_t config_lock;
 
-	/* protects the device's side of the queues, the log, the script and the model */
-	struct mutex lock;
-	struct virtgpu_fake_vq vqs[VIRTGPU_FAKE_NUM_VQS];
-	bool muted;
-	bool stalled;
-	bool answer_at_reset;
+	/* protected by virtio_fake_lock() */
+	struct virtgpu_model model;
 	struct virtgpu_fake_script script[VIRTGPU_FAKE_SLOTS];
+	u32 (*decide)(void *data, const struct virtgpu_cmd *cmd);
+	void *decide_data;
+	bool respond_at_reset;
 	struct list_head log;
 	struct list_head held;
-	struct xarray resources;
-	struct xarray contexts;
-	union virtgpu_fake_any_resp resp;
+	union virtgpu_fake_resp resp;
 
-	/* written under the lock, waited for without it */
-	wait_queue_head_t wait;
+	/* written with the lock held, read without */
 	unsigned int seen[VIRTGPU_FAKE_SLOTS];
 	unsigned int num_seen;
 	unsigned int num_held;
-	unsigned int num_answered;
-
-	atomic_t kicks;
-	atomic_t irqs;
-
-	/* protects the two below; a kick may come with any lock of the driver held */
-	spinlock_t violation_lock;
-	unsigned int violations;
-	char violation[160];
+	unsigned int num_responded;
 };
 
-#define vdev_to_fake(v)		container_of(v, struct virtgpu_fake, vdev)
-
 /*
- * A device with everything the blob tests need, to be copied and changed by a test that needs
- * another one.
+ * A device with all that the blob tests need. A test that needs another device copies and changes
+ * it.
  */
 const struct virtgpu_fake_params virtgpu_fake_defaults = {
 	.features = BIT_ULL(VIRTIO_F_VERSION_1) |
@@ -182,362 +104,14 @@ const struct virtgpu_fake_params virtgpu_fake_defaults = {
 	.map_info = VIRTIO_GPU_MAP_CACHE_CACHED,
 };
 
-static const struct {
-	u32 type;
-	const char *name;
-} virtgpu_fake_names[] = {
-	{ VIRTIO_GPU_CMD_GET_DISPLAY_INFO, "GET_DISPLAY_INFO" },
-	{ VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, "CREATE_2D" },
-	{ VIRTIO_GPU_CMD_RESOURCE_UNREF, "UNREF" },
-	{ VIRTIO_GPU_CMD_SET_SCANOUT, "SET_SCANOUT" },
-	{ VIRTIO_GPU_CMD_RESOURCE_FLUSH, "FLUSH" },
-	{ VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D, "TRANSFER_TO_HOST_2D" },
-	{ VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING, "ATTACH_BACKING" },
-	{ VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING, "DETACH_BACKING" },
-	{ VIRTIO_GPU_CMD_GET_CAPSET_INFO, "GET_CAPSET_INFO" },
-	{ VIRTIO_GPU_CMD_GET_CAPSET, "GET_CAPSET" },
-	{ VIRTIO_GPU_CMD_GET_EDID, "GET_EDID" },
-	{ VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID, "ASSIGN_UUID" },
-	{ VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB, "CREATE_BLOB" },
-	{ VIRTIO_GPU_CMD_SET_SCANOUT_BLOB, "SET_SCANOUT_BLOB" },
-	{ VIRTIO_GPU_CMD_CTX_CREATE, "CTX_CREATE" },
-	{ VIRTIO_GPU_CMD_CTX_DESTROY, "CTX_DESTROY" },
-	{ VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE, "CTX_ATTACH" },
-	{ VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE, "CTX_DETACH" },
-	{ VIRTIO_GPU_CMD_RESOURCE_CREATE_3D, "CREATE_3D" },
-	{ VIRTIO_GPU_CMD_TRANSFER_TO_HOST_3D, "TRANSFER_TO_HOST_3D" },
-	{ VIRTIO_GPU_CMD_TRANSFER_FROM_HOST_3D, "TRANSFER_FROM_HOST_3D" },
-	{ VIRTIO_GPU_CMD_SUBMIT_3D, "SUBMIT_3D" },
-	{ VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB, "MAP_BLOB" },
-	{ VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB, "UNMAP_BLOB" },
-	{ VIRTIO_GPU_CMD_UPDATE_CURSOR, "UPDATE_CURSOR" },
-	{ VIRTIO_GPU_CMD_MOVE_CURSOR, "MOVE_CURSOR" },
-};
-
-/**
- * virtgpu_fake_cmd_name - short name of a command
- * @type: enum virtio_gpu_ctrl_type
- *
- * Return: the name as in the specification, without what all of them share and without RESOURCE.
- */
-const char *virtgpu_fake_cmd_name(u32 type)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(virtgpu_fake_names); i++) {
-		if (virtgpu_fake_names[i].type == type)
-			return virtgpu_fake_names[i].name;
-	}
-
-	return "UNKNOWN";
-}
-
 static unsigned int virtgpu_fake_slot(u32 type)
 {
 	return (type >> 8) % 4 * 32 + type % 32;
 }
 
 /*
- * The model
+ * Responses
  */
-
-static __printf(2, 3) void virtgpu_fake_blame(struct virtgpu_fake *f, const char *fmt, ...)
-{
-	unsigned long flags;
-	va_list args;
-
-	spin_lock_irqsave(&f->violation_lock, flags);
-	if (!f->violations++) {
-		va_start(args, fmt);
-		vscnprintf(f->violation, sizeof(f->violation), fmt, args);
-		va_end(args);
-	}
-	spin_unlock_irqrestore(&f->violation_lock, flags);
-}
-
-static struct virtgpu_fake_resource *
-virtgpu_fake_find(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	struct virtgpu_fake_resource *res = xa_load(&f->resources, cmd->resource_id);
-
-	if (!res)
-		virtgpu_fake_blame(f, "%s of unknown resource %u",
-				   virtgpu_fake_cmd_name(cmd->type), cmd->resource_id);
-	else if (res->refused)
-		return NULL;
-
-	return res;
-}
-
-static bool virtgpu_fake_has_context(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	if (xa_load(&f->contexts, cmd->ctx_id))
-		return true;
-
-	virtgpu_fake_blame(f, "%s in unknown context %u",
-			   virtgpu_fake_cmd_name(cmd->type), cmd->ctx_id);
-	return false;
-}
-
-static bool virtgpu_fake_aligned(struct virtgpu_fake *f, u64 x)
-{
-	u32 align = f->params.blob_alignment;
-
-	if (!PAGE_ALIGNED(x))
-		return false;
-
-	return !align || !__virtio_test_bit(&f->vdev, VIRTIO_GPU_F_BLOB_ALIGNMENT) ||
-	       IS_ALIGNED(x, align);
-}
-
-static u32 virtgpu_fake_begin_create(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	struct virtgpu_fake_resource *res;
-	bool blob = cmd->type == VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB;
-
-	if (!cmd->resource_id || xa_load(&f->resources, cmd->resource_id)) {
-		virtgpu_fake_blame(f, "%s of resource %u, which exists",
-				   virtgpu_fake_cmd_name(cmd->type), cmd->resource_id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-	}
-
-	if (blob && cmd->blob_mem != VIRTIO_GPU_BLOB_MEM_GUEST && !virtgpu_fake_has_context(f, cmd))
-		return VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID;
-
-	if (blob && (!cmd->size || !virtgpu_fake_aligned(f, cmd->size))) {
-		virtgpu_fake_blame(f, "CREATE_BLOB of resource %u with a size of %#llx",
-				   cmd->resource_id, cmd->size);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	res = kzalloc_obj(*res);
-	if (!res)
-		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
-
-	res->size = cmd->size;
-	res->blob_mem = cmd->blob_mem;
-	res->blob_flags = cmd->blob_flags;
-	if (xa_is_err(xa_store(&f->resources, cmd->resource_id, res, GFP_KERNEL))) {
-		kfree(res);
-		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
-	}
-
-	return 0;
-}
-
-static u32 virtgpu_fake_begin_unref(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	struct virtgpu_fake_resource *res = virtgpu_fake_find(f, cmd);
-
-	if (!res) {
-		kfree(xa_erase(&f->resources, cmd->resource_id));
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-	}
-
-	if (res->map_state == VIRTGPU_FAKE_MAPPING || res->map_state == VIRTGPU_FAKE_MAPPED)
-		virtgpu_fake_blame(f, "UNREF of resource %u, which is mapped", cmd->resource_id);
-
-	return 0;
-}
-
-static u32 virtgpu_fake_begin_map(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	struct virtgpu_fake_resource *res = virtgpu_fake_find(f, cmd), *other;
-	unsigned long id;
-
-	if (!res)
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-
-	if (res->blob_mem != VIRTIO_GPU_BLOB_MEM_HOST3D ||
-	    !(res->blob_flags & VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE)) {
-		virtgpu_fake_blame(f, "MAP_BLOB of resource %u, which is not mappable",
-				   cmd->resource_id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	if (res->map_state != VIRTGPU_FAKE_UNMAPPED) {
-		virtgpu_fake_blame(f, "MAP_BLOB of resource %u, which is mapped",
-				   cmd->resource_id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	if (!virtgpu_fake_aligned(f, cmd->offset)) {
-		virtgpu_fake_blame(f, "MAP_BLOB of resource %u at %#llx, which is not aligned",
-				   cmd->resource_id, cmd->offset);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	if (cmd->offset >= f->window.len || res->size > f->window.len - cmd->offset) {
-		virtgpu_fake_blame(f, "MAP_BLOB of resource %u at %#llx+%#llx, outside the window",
-				   cmd->resource_id, cmd->offset, res->size);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	xa_for_each(&f->resources, id, other) {
-		if (other->map_state == VIRTGPU_FAKE_UNMAPPED ||
-		    cmd->offset >= other->offset + other->size ||
-		    other->offset >= cmd->offset + res->size)
-			continue;
-
-		virtgpu_fake_blame(f, "MAP_BLOB of resource %u at %#llx+%#llx, where %lu is mapped",
-				   cmd->resource_id, cmd->offset, res->size, id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	res->offset = cmd->offset;
-	res->map_state = VIRTGPU_FAKE_MAPPING;
-
-	return 0;
-}
-
-static u32 virtgpu_fake_begin_unmap(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	struct virtgpu_fake_resource *res = virtgpu_fake_find(f, cmd);
-
-	if (!res)
-		return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-
-	if (res->map_state != VIRTGPU_FAKE_MAPPED) {
-		virtgpu_fake_blame(f, "UNMAP_BLOB of resource %u, which is not mapped",
-				   cmd->resource_id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
-	}
-
-	res->map_state = VIRTGPU_FAKE_UNMAPPING;
-
-	return 0;
-}
-
-static u32 virtgpu_fake_begin_ctx_create(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	if (!cmd->ctx_id || xa_load(&f->contexts, cmd->ctx_id)) {
-		virtgpu_fake_blame(f, "CTX_CREATE of context %u, which exists", cmd->ctx_id);
-		return VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID;
-	}
-
-	if (xa_is_err(xa_store(&f->contexts, cmd->ctx_id, xa_mk_value(1), GFP_KERNEL)))
-		return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
-
-	return 0;
-}
-
-/* A command is taken: is it one the device may be sent now? */
-static u32 virtgpu_fake_begin(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	switch (cmd->type) {
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_3D:
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
-		return virtgpu_fake_begin_create(f, cmd);
-	case VIRTIO_GPU_CMD_RESOURCE_UNREF:
-		return virtgpu_fake_begin_unref(f, cmd);
-	case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
-		return virtgpu_fake_begin_map(f, cmd);
-	case VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB:
-		return virtgpu_fake_begin_unmap(f, cmd);
-	case VIRTIO_GPU_CMD_CTX_CREATE:
-		return virtgpu_fake_begin_ctx_create(f, cmd);
-	case VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE:
-	case VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE:
-		if (!virtgpu_fake_find(f, cmd))
-			return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-		fallthrough;
-	case VIRTIO_GPU_CMD_CTX_DESTROY:
-	case VIRTIO_GPU_CMD_SUBMIT_3D:
-		if (!virtgpu_fake_has_context(f, cmd))
-			return VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID;
-		return 0;
-	case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
-	case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
-	case VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID:
-	case VIRTIO_GPU_CMD_RESOURCE_FLUSH:
-	case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D:
-	case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_3D:
-	case VIRTIO_GPU_CMD_TRANSFER_FROM_HOST_3D:
-		return virtgpu_fake_find(f, cmd) ? 0 : VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-	case VIRTIO_GPU_CMD_SET_SCANOUT:
-	case VIRTIO_GPU_CMD_SET_SCANOUT_BLOB:
-	case VIRTIO_GPU_CMD_UPDATE_CURSOR:
-		if (cmd->resource_id && !virtgpu_fake_find(f, cmd))
-			return VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID;
-		return 0;
-	case VIRTIO_GPU_CMD_MOVE_CURSOR:
-	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
-	case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
-	case VIRTIO_GPU_CMD_GET_CAPSET:
-	case VIRTIO_GPU_CMD_GET_EDID:
-		return 0;
-	default:
-		virtgpu_fake_blame(f, "unknown command %#x", cmd->type);
-		return VIRTIO_GPU_RESP_ERR_UNSPEC;
-	}
-}
-
-/* A command that virtgpu_fake_begin() let pass is answered, @ok telling how. */
-static void virtgpu_fake_finish(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd, bool ok)
-{
-	struct virtgpu_fake_resource *res = xa_load(&f->resources, cmd->resource_id);
-
-	switch (cmd->type) {
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_3D:
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
-		if (res && !ok)
-			res->refused = true;
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_UNREF:
-		if (ok)
-			kfree(xa_erase(&f->resources, cmd->resource_id));
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
-		if (res)
-			res->map_state = ok ? VIRTGPU_FAKE_MAPPED : VIRTGPU_FAKE_UNMAPPED;
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB:
-		if (res)
-			res->map_state = ok ? VIRTGPU_FAKE_UNMAPPED : VIRTGPU_FAKE_MAPPED;
-		break;
-	case VIRTIO_GPU_CMD_CTX_DESTROY:
-		if (ok)
-			xa_erase(&f->contexts, cmd->ctx_id);
-		break;
-	}
-}
-
-static void virtgpu_fake_forget(struct virtgpu_fake *f)
-{
-	struct virtgpu_fake_resource *res;
-	unsigned long id;
-
-	xa_for_each(&f->resources, id, res)
-		kfree(res);
-	xa_destroy(&f->resources);
-	xa_destroy(&f->contexts);
-}
-
-/*
- * The device's side of the queues
- */
-
-static u32 virtgpu_fake_ok(u32 type)
-{
-	switch (type) {
-	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
-		return VIRTIO_GPU_RESP_OK_DISPLAY_INFO;
-	case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
-		return VIRTIO_GPU_RESP_OK_CAPSET_INFO;
-	case VIRTIO_GPU_CMD_GET_CAPSET:
-		return VIRTIO_GPU_RESP_OK_CAPSET;
-	case VIRTIO_GPU_CMD_GET_EDID:
-		return VIRTIO_GPU_RESP_OK_EDID;
-	case VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID:
-		return VIRTIO_GPU_RESP_OK_RESOURCE_UUID;
-	case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
-		return VIRTIO_GPU_RESP_OK_MAP_INFO;
-	default:
-		return VIRTIO_GPU_RESP_OK_NODATA;
-	}
-}
 
 static void virtgpu_fake_fill_edid(struct virtio_gpu_resp_edid *resp)
 {
@@ -554,10 +128,10 @@ static void virtgpu_fake_fill_edid(struct virtio_gpu_resp_edid *resp)
 	resp->edid[127] = -sum;
 }
 
-/* Fill in what follows the header in an answer that says OK. */
-static size_t virtgpu_fake_fill(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
+/* Fill in what follows the header in the response to a command that was carried out. */
+static size_t virtgpu_fake_fill(struct virtgpu_fake *f, const struct virtgpu_cmd *cmd)
 {
-	union virtgpu_fake_any_resp *resp = &f->resp;
+	union virtgpu_fake_resp *resp = &f->resp;
 	unsigned int i;
 
 	switch (cmd->type) {
@@ -574,7 +148,7 @@ static size_t virtgpu_fake_fill(struct virtgpu_fake *f, const struct virtgpu_fak
 		resp->capset_info.capset_max_size = cpu_to_le32(64);
 		return sizeof(resp->capset_info);
 	case VIRTIO_GPU_CMD_GET_CAPSET:
-		return min_t(size_t, cmd->resp_room, sizeof(*resp));
+		return min(cmd->resp_space, sizeof(*resp));
 	case VIRTIO_GPU_CMD_GET_EDID:
 		virtgpu_fake_fill_edid(&resp->edid);
 		return sizeof(resp->edid);
@@ -589,109 +163,62 @@ static size_t virtgpu_fake_fill(struct virtgpu_fake *f, const struct virtgpu_fak
 	}
 }
 
-static void virtgpu_fake_answer(struct virtgpu_fake *f, struct virtgpu_fake_req *req, u32 resp)
+static void virtgpu_fake_complete_locked(struct virtgpu_fake *f, struct virtgpu_fake_cmd *fcmd,
+					 u32 resp)
 {
-	struct virtgpu_fake_cmd *cmd = &req->cmd;
-	u32 ok = virtgpu_fake_ok(cmd->type);
+	struct virtgpu_cmd *cmd = &fcmd->cmd;
+	u32 ok = virtgpu_cmd_ok(cmd->type);
 	size_t len = sizeof(f->resp.hdr);
-	ssize_t pushed = 0;
 
+	virtio_fake_assert_locked(f->vf);
 	if (!resp)
-		resp = req->verdict ?: ok;
+		resp = fcmd->verdict ?: ok;
 	cmd->resp = resp;
-	if (!req->verdict)
-		virtgpu_fake_finish(f, cmd, resp == ok);
+	if (!fcmd->verdict)
+		virtgpu_model_end(&f->model, cmd, resp == ok);
 
-	if (cmd->resp_room) {
+	if (cmd->resp_space) {
 		memset(&f->resp, 0, sizeof(f->resp));
 		f->resp.hdr.type = cpu_to_le32(resp);
-		f->resp.hdr.flags = req->hdr.flags;
-		f->resp.hdr.fence_id = req->hdr.fence_id;
-		f->resp.hdr.ctx_id = req->hdr.ctx_id;
-		f->resp.hdr.ring_idx = req->hdr.ring_idx;
+		f->resp.hdr.flags = fcmd->hdr.flags;
+		f->resp.hdr.fence_id = fcmd->hdr.fence_id;
+		f->resp.hdr.ctx_id = fcmd->hdr.ctx_id;
+		f->resp.hdr.ring_idx = fcmd->hdr.ring_idx;
 		if (resp == ok)
 			len = virtgpu_fake_fill(f, cmd);
-		if (len > cmd->resp_room)
-			virtgpu_fake_blame(f, "%s with room for %u bytes only",
-					   virtgpu_fake_cmd_name(cmd->type), cmd->resp_room);
-		pushed = vringh_iov_push_iotlb(&req->fvq->vrh, &req->wiov, &f->resp,
-					       min_t(size_t, len, cmd->resp_room));
+		if (len > cmd->resp_space)
+			virtio_fake_violate(f->vf, "%s with space for %zu bytes only",
+					    virtgpu_cmd_name(cmd->type), cmd->resp_space);
+		virtio_fake_push_locked(fcmd->req, &f->resp, min(len, cmd->resp_space));
 	}
 
-	vringh_complete_iotlb(&req->fvq->vrh, req->head, max_t(ssize_t, pushed, 0));
-	vringh_kiov_cleanup(&req->wiov);
-	req->fvq->answered = true;
-	WRITE_ONCE(f->num_answered, f->num_answered + 1);
+	virtio_fake_complete_locked(fcmd->req);
+	fcmd->req = NULL;
+	WRITE_ONCE(f->num_responded, f->num_responded + 1);
 }
 
-static void virtgpu_fake_interrupt(struct virtgpu_fake *f, struct virtgpu_fake_vq *fvq)
+static void virtgpu_fake_unlist_locked(struct virtgpu_fake *f, struct virtgpu_fake_cmd *fcmd)
 {
-	if (!fvq->ready || !fvq->answered || f->muted)
-		return;
-
-	fvq->answered = false;
-	if (vringh_need_notify_iotlb(&fvq->vrh) > 0) {
-		atomic_inc(&f->irqs);
-		vring_interrupt(0, fvq->vq);
-	}
+	list_del_init(&fcmd->held_node);
+	WRITE_ONCE(f->num_held, f->num_held - 1);
 }
 
-static void virtgpu_fake_parse(struct virtgpu_fake_cmd *cmd, const union virtgpu_fake_any_cmd *raw)
+static void virtgpu_fake_release_all_locked(struct virtgpu_fake *f, u32 resp)
 {
-	cmd->type = le32_to_cpu(raw->hdr.type);
-	cmd->flags = le32_to_cpu(raw->hdr.flags);
-	cmd->fence_id = le64_to_cpu(raw->hdr.fence_id);
-	cmd->ctx_id = le32_to_cpu(raw->hdr.ctx_id);
+	struct virtgpu_fake_cmd *fcmd, *tmp;
+	unsigned int i;
 
-	switch (cmd->type) {
-	case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
-	case VIRTIO_GPU_CMD_GET_CAPSET:
-	case VIRTIO_GPU_CMD_CTX_CREATE:
-	case VIRTIO_GPU_CMD_CTX_DESTROY:
-	case VIRTIO_GPU_CMD_SUBMIT_3D:
-	case VIRTIO_GPU_CMD_MOVE_CURSOR:
-		break;
-	case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
-		cmd->index = le32_to_cpu(raw->capset_info.capset_index);
-		break;
-	case VIRTIO_GPU_CMD_GET_EDID:
-		cmd->index = le32_to_cpu(raw->edid.scanout);
-		break;
-	case VIRTIO_GPU_CMD_SET_SCANOUT:
-		cmd->resource_id = le32_to_cpu(raw->set_scanout.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_SET_SCANOUT_BLOB:
-		cmd->resource_id = le32_to_cpu(raw->set_scanout_blob.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_FLUSH:
-		cmd->resource_id = le32_to_cpu(raw->flush.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D:
-		cmd->resource_id = le32_to_cpu(raw->transfer_2d.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_3D:
-	case VIRTIO_GPU_CMD_TRANSFER_FROM_HOST_3D:
-		cmd->resource_id = le32_to_cpu(raw->transfer_3d.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_UPDATE_CURSOR:
-		cmd->resource_id = le32_to_cpu(raw->cursor.resource_id);
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
-		cmd->resource_id = le32_to_cpu(raw->create_blob.resource_id);
-		cmd->size = le64_to_cpu(raw->create_blob.size);
-		cmd->blob_id = le64_to_cpu(raw->create_blob.blob_id);
-		cmd->blob_mem = le32_to_cpu(raw->create_blob.blob_mem);
-		cmd->blob_flags = le32_to_cpu(raw->create_blob.blob_flags);
-		break;
-	case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
-		cmd->resource_id = le32_to_cpu(raw->map_blob.resource_id);
-		cmd->offset = le64_to_cpu(raw->map_blob.offset);
-		break;
-	default:
-		cmd->resource_id = le32_to_cpu(raw->resource.resource_id);
-		break;
+	for (i = 0; i < VIRTGPU_FAKE_SLOTS; i++)
+		f->script[i].hold = false;
+	list_for_each_entry_safe(fcmd, tmp, &f->held, held_node) {
+		virtgpu_fake_unlist_locked(f, fcmd);
+		virtgpu_fake_complete_locked(f, fcmd, resp);
 	}
 }
+
+/*
+ * Requests
+ */
 
 static u32 virtgpu_fake_scripted(struct virtgpu_fake_script *script)
 {
@@ -704,353 +231,153 @@ static u32 virtgpu_fake_scripted(struct virtgpu_fake_script *script)
 	return script->resp;
 }
 
-static bool virtgpu_fake_is_indirect(struct virtgpu_fake_vq *fvq, u16 head)
+static void virtgpu_fake_request(struct virtio_fake *vf, struct virtio_fake_req *req)
 {
-	const struct vring *vring = virtqueue_get_vring(fvq->vq);
-
-	return virtio16_to_cpu(fvq->vq->vdev, vring->desc[head].flags) & VRING_DESC_F_INDIRECT;
-}
-
-/* Take one command from the queue. Returns 1, 0 if there is none, or an error. */
-static int virtgpu_fake_take(struct virtgpu_fake *f, struct virtgpu_fake_vq *fvq)
-{
-	union virtgpu_fake_any_cmd raw = {};
+	struct virtgpu_fake *f = virtio_fake_priv(vf);
 	struct virtgpu_fake_script *script;
-	struct virtgpu_fake_req *req;
-	struct virtgpu_fake_cmd *cmd;
-	struct vringh_kiov riov;
-	unsigned int slot;
+	struct virtgpu_fake_cmd *fcmd;
+	struct virtgpu_cmd *cmd;
+	u8 raw[256] = {};
 	ssize_t len;
-	int ret;
+	u32 resp;
 
-	req = kzalloc_obj(*req);
-	if (!req) {
-		virtgpu_fake_blame(f, "no memory for the log");
-		return -ENOMEM;
-	}
-
-	vringh_kiov_init(&riov, NULL, 0);
-	vringh_kiov_init(&req->wiov, NULL, 0);
-	ret = vringh_getdesc_iotlb(&fvq->vrh, &riov, &req->wiov, &req->head, GFP_KERNEL);
-	if (ret <= 0) {
-		if (ret)
-			virtgpu_fake_blame(f, "%s queue: bad descriptor (%d)", fvq->vq->name, ret);
-		vringh_kiov_cleanup(&riov);
-		vringh_kiov_cleanup(&req->wiov);
-		kfree(req);
-		return ret;
-	}
-
-	cmd = &req->cmd;
-	cmd->len = vringh_kiov_length(&riov);
-	cmd->resp_room = vringh_kiov_length(&req->wiov);
-	cmd->indirect = virtgpu_fake_is_indirect(fvq, req->head);
-	len = vringh_iov_pull_iotlb(&fvq->vrh, &riov, &raw, min_t(size_t, cmd->len, sizeof(raw)));
-	vringh_kiov_cleanup(&riov);
-	if (len < (ssize_t)sizeof(raw.hdr))
-		virtgpu_fake_blame(f, "%s queue: short command (%zd)", fvq->vq->name, len);
-
-	virtgpu_fake_parse(cmd, &raw);
-	req->hdr = raw.hdr;
-	req->fvq = fvq;
-	req->verdict = virtgpu_fake_begin(f, cmd);
-
-	cmd->seq = f->num_seen;
-	list_add_tail(&cmd->node, &f->log);
-	slot = virtgpu_fake_slot(cmd->type);
-	script = &f->script[slot];
-	if (script->hold) {
-		list_add_tail(&req->held_node, &f->held);
-		WRITE_ONCE(f->num_held, f->num_held + 1);
-	} else {
-		virtgpu_fake_answer(f, req, virtgpu_fake_scripted(script));
-	}
-
-	WRITE_ONCE(f->num_seen, f->num_seen + 1);
-	WRITE_ONCE(f->seen[slot], f->seen[slot] + 1);
-	wake_up_all(&f->wait);
-
-	return 1;
-}
-
-/*
- * Ask for a kick when more arrives. Not every kernel's vringh does that for an iotlb ring.
- * Returns whether more has arrived already.
- */
-static bool virtgpu_fake_rearm(struct virtgpu_fake *f, struct virtgpu_fake_vq *fvq)
-{
-	const struct vring *vring = virtqueue_get_vring(fvq->vq);
-	u16 next = fvq->vrh.last_avail_idx;
-
-	if (!fvq->vrh.event_indices)
-		return false;
-
-	WRITE_ONCE(vring_avail_event(vring), cpu_to_virtio16(&f->vdev, next));
-	virtio_mb(true);
-
-	return virtio16_to_cpu(&f->vdev, READ_ONCE(vring->avail->idx)) != next;
-}
-
-static void virtgpu_fake_serve(struct work_struct *work)
-{
-	struct virtgpu_fake *f = container_of(work, struct virtgpu_fake, serve_work);
-	unsigned int i;
-
-	mutex_lock(&f->lock);
-	for (i = 0; i < VIRTGPU_FAKE_NUM_VQS; i++) {
-		struct virtgpu_fake_vq *fvq = &f->vqs[i];
-
-		while (fvq->ready && !f->stalled) {
-			int ret = virtgpu_fake_take(f, fvq);
-
-			if (ret < 0 || (!ret && !virtgpu_fake_rearm(f, fvq)))
-				break;
-		}
-		virtgpu_fake_interrupt(f, fvq);
-	}
-	mutex_unlock(&f->lock);
-}
-
-static bool virtgpu_fake_notify(struct virtqueue *vq)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vq->vdev);
-
-	atomic_inc(&f->kicks);
-	if (!(READ_ONCE(f->status) & VIRTIO_CONFIG_S_DRIVER_OK)) {
-		virtgpu_fake_blame(f, "%s queue kicked while the driver is not ready", vq->name);
-		return true;
-	}
-
-	queue_work(f->wq, &f->serve_work);
-	return true;
-}
-
-/*
- * The transport
- */
-
-static void virtgpu_fake_get(struct virtio_device *vdev, unsigned int offset, void *buf,
-			     unsigned int len)
-{
-	memcpy(buf, (u8 *)&vdev_to_fake(vdev)->config + offset, len);
-}
-
-static void virtgpu_fake_set(struct virtio_device *vdev, unsigned int offset, const void *buf,
-			     unsigned int len)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vdev);
-	__le32 clear;
-
-	if (offset != offsetof(struct virtgpu_fake_config, events_clear) || len != sizeof(clear)) {
-		virtgpu_fake_blame(f, "write to the config space at %u+%u", offset, len);
+	fcmd = kzalloc_obj(*fcmd);
+	if (!fcmd) {
+		virtio_fake_violate(vf, "no memory for the log");
+		virtio_fake_complete_locked(req);
 		return;
 	}
 
+	cmd = &fcmd->cmd;
+	len = virtio_fake_pull_locked(req, raw, min(req->out_len, sizeof(raw)));
+	if (!virtgpu_cmd_parse(cmd, raw, max_t(ssize_t, len, 0)))
+		virtio_fake_violate(vf, "queue %u: short command (%zd)", req->vq, len);
+	memcpy(&fcmd->hdr, raw, sizeof(fcmd->hdr));
+	cmd->seq = f->num_seen;
+	cmd->len = req->out_len;
+	cmd->resp_space = req->in_len;
+	cmd->indirect = req->indirect;
+	INIT_LIST_HEAD(&fcmd->held_node);
+	list_add_tail(&fcmd->log_node, &f->log);
+	fcmd->req = req;
+	req->priv = fcmd;
+
+	fcmd->verdict = virtgpu_model_begin(&f->model, cmd);
+	if (f->model.violation[0])
+		virtio_fake_violate(vf, "%s", f->model.violation);
+
+	script = &f->script[virtgpu_fake_slot(cmd->type)];
+	resp = f->decide ? f->decide(f->decide_data, cmd) : 0;
+	if (script->hold) {
+		list_add_tail(&fcmd->held_node, &f->held);
+		WRITE_ONCE(f->num_held, f->num_held + 1);
+	} else {
+		virtgpu_fake_complete_locked(f, fcmd, resp ?: virtgpu_fake_scripted(script));
+	}
+
+	WRITE_ONCE(f->seen[virtgpu_fake_slot(cmd->type)],
+		   f->seen[virtgpu_fake_slot(cmd->type)] + 1);
+	WRITE_ONCE(f->num_seen, f->num_seen + 1);
+	virtio_fake_wake(vf);
+}
+
+static void virtgpu_fake_drop(struct virtio_fake *vf, struct virtio_fake_req *req)
+{
+	struct virtgpu_fake_cmd *fcmd = req->priv;
+
+	fcmd->req = NULL;
+	if (!list_empty(&fcmd->held_node))
+		virtgpu_fake_unlist_locked(virtio_fake_priv(vf), fcmd);
+}
+
+static void virtgpu_fake_reset(struct virtio_fake *vf, bool late)
+{
+	struct virtgpu_fake *f = virtio_fake_priv(vf);
+
+	if (late)
+		virtgpu_model_reset(&f->model);
+	else if (f->respond_at_reset)
+		virtgpu_fake_release_all_locked(f, 0);
+}
+
+static void virtgpu_fake_change_events(struct virtgpu_fake *f, u32 set, u32 clear)
+{
+	unsigned long flags;
+	__le32 events;
+
+	spin_lock_irqsave(&f->config_lock, flags);
+	virtio_fake_config_read(f->vf, offsetof(struct virtgpu_fake_config, events_read), &events,
+				sizeof(events));
+	events = cpu_to_le32((le32_to_cpu(events) & ~clear) | set);
+	virtio_fake_config_set(f->vf, offsetof(struct virtgpu_fake_config, events_read), &events,
+			       sizeof(events));
+	spin_unlock_irqrestore(&f->config_lock, flags);
+}
+
+static bool virtgpu_fake_config_write(struct virtio_fake *vf, unsigned int offset, const void *buf,
+				      unsigned int len)
+{
+	__le32 clear;
+
+	if (offset != offsetof(struct virtgpu_fake_config, events_clear) || len != sizeof(clear))
+		return false;
+
 	memcpy(&clear, buf, sizeof(clear));
-	f->config.events_read &= ~clear;
+	virtgpu_fake_change_events(virtio_fake_priv(vf), 0, le32_to_cpu(clear));
+
+	return true;
 }
 
-static u8 virtgpu_fake_get_status(struct virtio_device *vdev)
+/* A driver that still handles responses would crash: let the test fail instead. */
+static void virtgpu_fake_del_vqs(struct virtio_fake *vf)
 {
-	return vdev_to_fake(vdev)->status;
-}
-
-static void virtgpu_fake_set_status(struct virtio_device *vdev, u8 status)
-{
-	WRITE_ONCE(vdev_to_fake(vdev)->status, status);
-}
-
-static void virtgpu_fake_stop(struct virtgpu_fake *f)
-{
-	struct virtgpu_fake_req *req, *tmp;
-	unsigned int i;
-
-	mutex_lock(&f->lock);
-	for (i = 0; i < VIRTGPU_FAKE_NUM_VQS; i++) {
-		f->vqs[i].ready = false;
-		f->vqs[i].answered = false;
-	}
-	list_for_each_entry_safe(req, tmp, &f->held, held_node) {
-		list_del(&req->held_node);
-		vringh_kiov_cleanup(&req->wiov);
-	}
-	WRITE_ONCE(f->num_held, 0);
-	virtgpu_fake_forget(f);
-	mutex_unlock(&f->lock);
-}
-
-static void virtgpu_fake_reset(struct virtio_device *vdev)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vdev);
-
-	if (f->answer_at_reset)
-		virtgpu_fake_release_all(f, 0);
-	WRITE_ONCE(f->status, 0);
-	virtgpu_fake_stop(f);
-}
-
-/* A driver that is still at work on its queues would crash; let it fail instead. */
-static void virtgpu_fake_expect_idle(struct virtgpu_fake *f)
-{
-	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
+	struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(virtio_fake_priv(vf));
 
 	if (!vgdev)
 		return;
 
 	if (work_busy(&vgdev->ctrlq.dequeue_work) || work_busy(&vgdev->cursorq.dequeue_work) ||
 	    work_busy(&vgdev->obj_free_work))
-		virtgpu_fake_blame(f, "virtqueues deleted while answers are dealt with");
+		virtio_fake_violate(vf, "virtqueues deleted while the driver handles responses");
 	flush_work(&vgdev->ctrlq.dequeue_work);
 	flush_work(&vgdev->cursorq.dequeue_work);
 	flush_work(&vgdev->obj_free_work);
 }
 
-static void virtgpu_fake_del_vqs(struct virtio_device *vdev)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vdev);
-	unsigned int i;
-
-	virtgpu_fake_stop(f);
-	virtgpu_fake_expect_idle(f);
-	for (i = 0; i < VIRTGPU_FAKE_NUM_VQS; i++) {
-		if (f->vqs[i].vq)
-			vring_del_virtqueue(f->vqs[i].vq);
-		f->vqs[i].vq = NULL;
-	}
-}
-
-static int virtgpu_fake_setup_vq(struct virtgpu_fake *f, unsigned int index,
-				 const struct virtqueue_info *info)
-{
-	struct virtgpu_fake_vq *fvq = &f->vqs[index];
-	int ret;
-
-	fvq->vq = vring_create_virtqueue(index, f->params.vq_num, PAGE_SIZE, &f->vdev, true, false,
-					 info->ctx, virtgpu_fake_notify, info->callback,
-					 info->name);
-	if (!fvq->vq)
-		return -ENOMEM;
-
-	fvq->vq->num_max = f->params.vq_num;
-	memset(&fvq->vrh, 0, sizeof(fvq->vrh));
-	ret = vringh_init_iotlb(&fvq->vrh, f->vdev.features, f->params.vq_num, true,
-				(struct vring_desc *)(uintptr_t)virtqueue_get_desc_addr(fvq->vq),
-				(struct vring_avail *)(uintptr_t)virtqueue_get_avail_addr(fvq->vq),
-				(struct vring_used *)(uintptr_t)virtqueue_get_used_addr(fvq->vq));
-	if (ret)
-		return ret;
-
-	vringh_set_iotlb(&fvq->vrh, f->iotlb, &f->iotlb_lock);
-
-	mutex_lock(&f->lock);
-	fvq->ready = true;
-	mutex_unlock(&f->lock);
-
-	return 0;
-}
-
-static int virtgpu_fake_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
-				 struct virtqueue *vqs[], struct virtqueue_info vqs_info[],
-				 struct irq_affinity *desc)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vdev);
-	unsigned int i;
-	int ret;
-
-	if (nvqs > VIRTGPU_FAKE_NUM_VQS)
-		return -ENOENT;
-
-	for (i = 0; i < nvqs; i++) {
-		ret = virtgpu_fake_setup_vq(f, i, &vqs_info[i]);
-		if (ret) {
-			virtgpu_fake_del_vqs(vdev);
-			return ret;
-		}
-		vqs[i] = f->vqs[i].vq;
-	}
-
-	return 0;
-}
-
-static void virtgpu_fake_synchronize_cbs(struct virtio_device *vdev)
-{
-	flush_workqueue(vdev_to_fake(vdev)->wq);
-}
-
-static u64 virtgpu_fake_get_features(struct virtio_device *vdev)
-{
-	return vdev_to_fake(vdev)->params.features;
-}
-
-static int virtgpu_fake_finalize_features(struct virtio_device *vdev)
-{
-	vring_transport_features(vdev);
-
-	return 0;
-}
-
-static const char *virtgpu_fake_bus_name(struct virtio_device *vdev)
-{
-	return dev_name(vdev_to_fake(vdev)->parent);
-}
-
-static bool virtgpu_fake_get_shm_region(struct virtio_device *vdev,
-					struct virtio_shm_region *region, u8 id)
-{
-	struct virtgpu_fake *f = vdev_to_fake(vdev);
-
-	if (id != VIRTIO_GPU_SHM_ID_HOST_VISIBLE || !f->window.len)
-		return false;
-
-	*region = f->window;
-	return true;
-}
-
-static const struct virtio_config_ops virtgpu_fake_config_ops = {
-	.get = virtgpu_fake_get,
-	.set = virtgpu_fake_set,
-	.get_status = virtgpu_fake_get_status,
-	.set_status = virtgpu_fake_set_status,
+static const struct virtio_fake_ops virtgpu_fake_ops = {
+	.request = virtgpu_fake_request,
 	.reset = virtgpu_fake_reset,
-	.find_vqs = virtgpu_fake_find_vqs,
+	.drop = virtgpu_fake_drop,
 	.del_vqs = virtgpu_fake_del_vqs,
-	.synchronize_cbs = virtgpu_fake_synchronize_cbs,
-	.get_features = virtgpu_fake_get_features,
-	.finalize_features = virtgpu_fake_finalize_features,
-	.bus_name = virtgpu_fake_bus_name,
-	.get_shm_region = virtgpu_fake_get_shm_region,
+	.config_write = virtgpu_fake_config_write,
 };
 
 /*
- * The device's life
+ * The device
  */
 
 static void virtgpu_fake_free(struct kref *ref)
 {
 	struct virtgpu_fake *f = container_of(ref, struct virtgpu_fake, ref);
-	struct virtgpu_fake_req *req, *tmp;
+	struct virtgpu_fake_cmd *fcmd, *tmp;
 
-	if (f->wq)
-		destroy_workqueue(f->wq);
-	if (f->iotlb)
-		vhost_iotlb_free(f->iotlb);
-	list_for_each_entry_safe(req, tmp, &f->log, cmd.node)
-		kfree(req);
-	virtgpu_fake_forget(f);
-	if (f->parent) {
-		f->parent->dma_parms = NULL;
-		put_device(f->parent);
-	}
-	mutex_destroy(&f->lock);
+	list_for_each_entry_safe(fcmd, tmp, &f->log, log_node)
+		kfree(fcmd);
+	virtgpu_model_reset(&f->model);
 	kfree(f);
 }
 
-static void virtgpu_fake_vdev_release(struct device *dev)
+static void virtgpu_fake_cleanup(void *data)
 {
-	struct virtgpu_fake *f = vdev_to_fake(dev_to_virtio(dev));
+	struct virtgpu_fake *f = data;
 
-	complete_all(&f->vdev_released);
+	KUNIT_EXPECT_TRUE_MSG(f->test, virtgpu_fake_release_drm(f), "the DRM device leaks");
 	kref_put(&f->ref, virtgpu_fake_free);
+}
+
+static void virtgpu_fake_clear_script_action(void *f)
+{
+	virtgpu_fake_clear_script(f);
 }
 
 static void virtgpu_fake_drm_release(struct drm_device *drm, void *data)
@@ -1062,206 +389,97 @@ static void virtgpu_fake_drm_release(struct drm_device *drm, void *data)
 	kref_put(&f->ref, virtgpu_fake_free);
 }
 
-/* The last file, and with it the DRM device, may be closed by a worker. */
-static bool virtgpu_fake_wait_drm_released(struct virtgpu_fake *f)
+/* The driver has bound: hold its DRM device, and learn when that is freed. */
+static void virtgpu_fake_get_drm(struct virtgpu_fake *f)
 {
-	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
-
-	do {
-		flush_delayed_fput();
-		if (wait_for_completion_timeout(&f->drm_released, 1))
-			return true;
-	} while (time_before(jiffies, end));
-
-	return false;
-}
-
-static void virtgpu_fake_cleanup(void *data)
-{
-	struct virtgpu_fake *f = data;
-	struct kunit *test = f->test;
-
-	virtgpu_fake_relent(f);
-	if (f->registered) {
-		KUNIT_EXPECT_TRUE_MSG(test, virtgpu_fake_unplug(f),
-				      "the device cannot be unplugged");
-		KUNIT_EXPECT_TRUE_MSG(test, virtgpu_fake_wait_drm_released(f),
-				      "somebody holds on to the DRM device");
-	}
-	KUNIT_EXPECT_EQ_MSG(test, debug_locks, f->debug_locks, "see the kernel's log");
-	KUNIT_EXPECT_EQ_MSG(test, virtgpu_fake_violations(f), 0, "the first one: %s",
-			    virtgpu_fake_violation(f));
-	kref_put(&f->ref, virtgpu_fake_free);
-}
-
-/* Find room for the window and leave it to the driver to claim it. */
-static void virtgpu_fake_place_window(struct virtgpu_fake *f)
-{
-	struct resource res = { .name = "virtgpu_fake", .flags = IORESOURCE_MEM };
 	int ret;
 
-	ret = allocate_resource(&iomem_resource, &res, f->params.window_skew + f->params.window,
-				SZ_8G, ~0ULL, SZ_2M, NULL, NULL);
+	f->drm = virtio_fake_vdev(f->vf)->priv;
+	drm_dev_get(f->drm);
+	f->has_drm_ref = true;
+	kref_get(&f->ref);
+	ret = drmm_add_action_or_reset(f->drm, virtgpu_fake_drm_release, f);
 	KUNIT_ASSERT_EQ(f->test, ret, 0);
-	f->window.addr = res.start + f->params.window_skew;
-	f->window.len = f->params.window;
-	release_resource(&res);
 }
 
 /**
- * virtgpu_fake_create - plug in a device and let the driver probe it
- * @test: the test, which fails here if the driver does not bind
- * @p: what kind of device
+ * virtgpu_fake_create - make a device, plug it in and let the driver probe it
+ * @test: the test. It fails here if the driver does not bind, and is skipped if "nomodeset" keeps
+ *	the driver from binding.
+ * @params: properties of the device
  *
- * The device is unplugged at the end of the test if it is not before. That the driver violated no
- * rule of the device is then asserted.
+ * If the device is still plugged at the end of the test, it is unplugged then. The test fails if
+ * the driver has violated a rule of the device.
  *
  * Return: the device.
  */
-struct virtgpu_fake *virtgpu_fake_create(struct kunit *test, const struct virtgpu_fake_params *p)
+struct virtgpu_fake *virtgpu_fake_create(struct kunit *test,
+					 const struct virtgpu_fake_params *params)
 {
-	static atomic_t serial = ATOMIC_INIT(0);
+	struct virtgpu_fake_config config = {
+		.num_scanouts = cpu_to_le32(params->num_scanouts),
+		.num_capsets = cpu_to_le32(params->num_capsets),
+		.blob_alignment = cpu_to_le32(params->blob_alignment),
+	};
+	struct virtio_fake_params vp = {
+		.name = "virtgpu-fake",
+		.device_id = VIRTIO_ID_GPU,
+		.features = params->features,
+		.num_vqs = 2,
+		.vq_num = params->vq_num,
+		.config = &config,
+		.config_len = sizeof(config),
+		.shm_id = VIRTIO_GPU_SHM_ID_HOST_VISIBLE,
+		.shm_len = params->window,
+		.shm_skew = params->window_skew,
+		.ops = &virtgpu_fake_ops,
+	};
+	u32 alignment = 0;
 	struct virtgpu_fake *f;
-	struct drm_device *drm;
-	struct device *parent;
-	char name[32];
-	bool bound;
 	int ret;
-
-	scnprintf(name, sizeof(name), "virtgpu-fake%d", atomic_inc_return(&serial));
-	parent = kunit_device_register(test, name);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, parent);
 
 	f = kzalloc_obj(*f);
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	kref_init(&f->ref);
 	f->test = test;
-	f->debug_locks = debug_locks;
-	f->params = *p;
-	f->config.num_scanouts = cpu_to_le32(p->num_scanouts);
-	f->config.num_capsets = cpu_to_le32(p->num_capsets);
-	f->config.blob_alignment = cpu_to_le32(p->blob_alignment);
-	init_completion(&f->vdev_released);
+	f->params = *params;
 	init_completion(&f->drm_released);
-	INIT_WORK(&f->serve_work, virtgpu_fake_serve);
-	spin_lock_init(&f->iotlb_lock);
-	mutex_init(&f->lock);
+	spin_lock_init(&f->config_lock);
 	INIT_LIST_HEAD(&f->log);
 	INIT_LIST_HEAD(&f->held);
-	xa_init(&f->resources);
-	xa_init(&f->contexts);
-	init_waitqueue_head(&f->wait);
-	spin_lock_init(&f->violation_lock);
+	virtgpu_model_init(&f->model, params->window, 0);
 	ret = kunit_add_action_or_reset(test, virtgpu_fake_cleanup, f);
 	KUNIT_ASSERT_EQ(test, ret, 0);
 
-	f->parent = get_device(parent);
-	f->parent->dma_parms = &f->dma_parms;
-	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(f->parent, DMA_BIT_MASK(64)), 0);
-
-	f->wq = alloc_ordered_workqueue("%s", 0, name);
-	KUNIT_ASSERT_NOT_NULL(test, f->wq);
-	f->iotlb = vhost_iotlb_alloc(2, 0);
-	KUNIT_ASSERT_NOT_NULL(test, f->iotlb);
-	ret = vhost_iotlb_add_range(f->iotlb, 0, U64_MAX, 0, VHOST_MAP_RW);
-	KUNIT_ASSERT_EQ(test, ret, 0);
-	if (p->window)
-		virtgpu_fake_place_window(f);
-
-	f->vdev.id.device = VIRTIO_ID_GPU;
-	f->vdev.config = &virtgpu_fake_config_ops;
-	f->vdev.dev.parent = f->parent;
-	f->vdev.dev.release = virtgpu_fake_vdev_release;
-	kref_get(&f->ref);
-	ret = register_virtio_device(&f->vdev);
-	if (ret)
-		put_device(&f->vdev.dev);
+	vp.priv = f;
+	f->vf = virtio_fake_create(test, &vp);
+	ret = kunit_add_action_or_reset(test, virtgpu_fake_clear_script_action, f);
 	KUNIT_ASSERT_EQ(test, ret, 0);
 
-	device_lock(&f->vdev.dev);
-	bound = device_is_bound(&f->vdev.dev);
-	device_unlock(&f->vdev.dev);
-	if (!bound)
-		virtgpu_fake_unplug(f);
-	KUNIT_ASSERT_TRUE_MSG(test, bound, "the driver did not bind");
+	ret = virtio_fake_plug(f->vf);
+	if (ret == -ENODEV && drm_firmware_drivers_only())
+		kunit_skip(test, "with nomodeset the driver binds to no device");
+	KUNIT_ASSERT_EQ_MSG(test, ret, 0, "the driver did not bind");
+	virtgpu_fake_get_drm(f);
 
-	drm = f->vdev.priv;
-	f->drm = drm;
-	f->registered = true;
-	kref_get(&f->ref);
-	KUNIT_ASSERT_EQ(test, drmm_add_action_or_reset(drm, virtgpu_fake_drm_release, f), 0);
+	if (virtio_fake_features(f->vf) & BIT_ULL(VIRTIO_GPU_F_BLOB_ALIGNMENT))
+		alignment = params->blob_alignment;
+	virtio_fake_lock(f->vf);
+	f->model.blob_alignment = alignment;
+	virtio_fake_unlock(f->vf);
 
 	return f;
 }
 
 /**
- * virtgpu_fake_unplug - take the device away
+ * virtgpu_fake_virtio - the virtio device under a GPU
  * @f: the device
  *
- * May be called by any thread, while others wait in the driver, and again.
- *
- * Return: whether the virtio device is gone. If it is not after VIRTGPU_FAKE_TIMEOUT then somebody
- * holds on to it, or another caller is stuck in the driver.
+ * Return: the virtio device.
  */
-bool virtgpu_fake_unplug(struct virtgpu_fake *f)
+struct virtio_fake *virtgpu_fake_virtio(struct virtgpu_fake *f)
 {
-	if (!atomic_xchg(&f->unplugged, 1))
-		unregister_virtio_device(&f->vdev);
-
-	return wait_for_completion_timeout(&f->vdev_released, VIRTGPU_FAKE_TIMEOUT);
-}
-
-static unsigned int virtgpu_fake_progress(struct virtgpu_fake *f)
-{
-	return READ_ONCE(f->num_seen) + READ_ONCE(f->num_answered) + atomic_read(&f->kicks) +
-	       atomic_read(&f->irqs);
-}
-
-/**
- * virtgpu_fake_settle - wait until neither device nor driver has anything left to do
- * @f: the device
- *
- * Freeing a blob takes several rounds: an answer lets the driver drop a reference, which makes it
- * send the next command.
- */
-void virtgpu_fake_settle(struct virtgpu_fake *f)
-{
-	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
-	unsigned int before;
-
-	do {
-		before = virtgpu_fake_progress(f);
-		flush_delayed_fput();
-		flush_workqueue(f->wq);
-		if (!atomic_read(&f->unplugged)) {
-			struct virtio_gpu_device *vgdev = virtgpu_fake_vgdev(f);
-
-			flush_work(&vgdev->ctrlq.dequeue_work);
-			flush_work(&vgdev->cursorq.dequeue_work);
-			flush_work(&vgdev->obj_free_work);
-		}
-		if (time_after(jiffies, end)) {
-			KUNIT_FAIL(f->test, "device and driver keep each other busy");
-			break;
-		}
-	} while (virtgpu_fake_progress(f) != before);
-}
-
-/**
- * virtgpu_fake_relent - undo all that was scripted and answer all that is held
- * @f: the device
- *
- * What waits for the device is thereby set free.
- */
-void virtgpu_fake_relent(struct virtgpu_fake *f)
-{
-	mutex_lock(&f->lock);
-	memset(f->script, 0, sizeof(f->script));
-	mutex_unlock(&f->lock);
-
-	virtgpu_fake_release_all(f, 0);
-	virtgpu_fake_mute(f, false);
-	virtgpu_fake_stall(f, false);
+	return f->vf;
 }
 
 /**
@@ -1276,10 +494,10 @@ struct kunit *virtgpu_fake_test(struct virtgpu_fake *f)
 }
 
 /**
- * virtgpu_fake_drm - the DRM device the driver made
+ * virtgpu_fake_drm - the DRM device of the driver
  * @f: the device
  *
- * Return: the DRM device, NULL once it is freed.
+ * Return: the DRM device; NULL once it is freed, which is not before virtgpu_fake_release_drm().
  */
 struct drm_device *virtgpu_fake_drm(struct virtgpu_fake *f)
 {
@@ -1290,7 +508,7 @@ struct drm_device *virtgpu_fake_drm(struct virtgpu_fake *f)
  * virtgpu_fake_vgdev - the driver's own structure
  * @f: the device
  *
- * Return: the structure, NULL once the DRM device is freed.
+ * Return: the structure; NULL once it is freed, which is not before virtgpu_fake_release_drm().
  */
 struct virtio_gpu_device *virtgpu_fake_vgdev(struct virtgpu_fake *f)
 {
@@ -1300,36 +518,48 @@ struct virtio_gpu_device *virtgpu_fake_vgdev(struct virtgpu_fake *f)
 }
 
 /**
- * virtgpu_fake_features - what was negotiated
- * @f: the device
+ * virtgpu_fake_release_drm - drop the reference to the DRM device, and wait until it is freed
+ * @f: the device, which is unplugged
  *
- * Return: the feature bits the driver accepted.
+ * May be called again.
+ *
+ * Return: false if the DRM device is not freed within VIRTIO_FAKE_TIMEOUT, because a file, an
+ * object or the driver refers to it.
  */
-u64 virtgpu_fake_features(struct virtgpu_fake *f)
+bool virtgpu_fake_release_drm(struct virtgpu_fake *f)
 {
-	return f->vdev.features;
+	struct drm_device *drm = virtgpu_fake_drm(f);
+
+	if (f->has_drm_ref) {
+		f->has_drm_ref = false;
+		drm_dev_put(drm);
+	}
+
+	return !virtgpu_fake_drm(f) ||
+	       wait_for_completion_timeout(&f->drm_released, VIRTIO_FAKE_TIMEOUT);
 }
 
 /**
- * virtgpu_fake_window - where the host-visible window is
+ * virtgpu_fake_config_change - report a display event
  * @f: the device
  *
- * Return: the window, of length 0 if there is none.
+ * Sets VIRTIO_GPU_EVENT_DISPLAY in the config space, and raises the config interrupt.
  */
-const struct virtio_shm_region *virtgpu_fake_window(struct virtgpu_fake *f)
+void virtgpu_fake_config_change(struct virtgpu_fake *f)
 {
-	return &f->window;
+	virtgpu_fake_change_events(f, VIRTIO_GPU_EVENT_DISPLAY, 0);
+	virtio_fake_config_interrupt(f->vf);
 }
 
 /*
- * What the device has seen
+ * The log
  */
 
 /**
- * virtgpu_fake_mark - remember this place in the log
+ * virtgpu_fake_mark - remember a place in the log
  * @f: the device
  *
- * Return: how many commands there are in the log.
+ * Return: the number of commands in the log.
  */
 unsigned int virtgpu_fake_mark(struct virtgpu_fake *f)
 {
@@ -1339,39 +569,39 @@ unsigned int virtgpu_fake_mark(struct virtgpu_fake *f)
 /**
  * virtgpu_fake_cmds - the commands since a mark, for KUNIT_EXPECT_STREQ()
  * @f: the device
- * @mark: what virtgpu_fake_mark() returned
+ * @mark: a return value of virtgpu_fake_mark()
  *
- * Return: their names, as virtgpu_fake_cmd_name() has them, with a space in between. Freed at the
- * end of the test.
+ * Return: the names of the commands as in virtgpu_cmd_name(), separated by spaces. Freed at the end
+ * of the test.
  */
 const char *virtgpu_fake_cmds(struct virtgpu_fake *f, unsigned int mark)
 {
-	struct virtgpu_fake_cmd *cmd;
+	struct virtgpu_fake_cmd *fcmd;
 	size_t size = 1, len = 0;
 	char *buf;
 
-	mutex_lock(&f->lock);
-	list_for_each_entry(cmd, &f->log, node) {
-		if (cmd->seq >= mark)
-			size += strlen(virtgpu_fake_cmd_name(cmd->type)) + 1;
+	virtio_fake_lock(f->vf);
+	list_for_each_entry(fcmd, &f->log, log_node) {
+		if (fcmd->cmd.seq >= mark)
+			size += strlen(virtgpu_cmd_name(fcmd->cmd.type)) + 1;
 	}
 	buf = kunit_kzalloc(f->test, size, GFP_KERNEL);
-	list_for_each_entry(cmd, &f->log, node) {
-		if (buf && cmd->seq >= mark)
+	list_for_each_entry(fcmd, &f->log, log_node) {
+		if (buf && fcmd->cmd.seq >= mark)
 			len += scnprintf(buf + len, size - len, "%s%s", len ? " " : "",
-					 virtgpu_fake_cmd_name(cmd->type));
+					 virtgpu_cmd_name(fcmd->cmd.type));
 	}
-	mutex_unlock(&f->lock);
+	virtio_fake_unlock(f->vf);
 
 	return buf ?: "no memory";
 }
 
 /**
- * virtgpu_fake_count - how many commands of a type the device has taken
+ * virtgpu_fake_count - count the commands of a type
  * @f: the device
  * @type: enum virtio_gpu_ctrl_type
  *
- * Return: the number of commands.
+ * Return: the number of commands that the device has taken.
  */
 unsigned int virtgpu_fake_count(struct virtgpu_fake *f, u32 type)
 {
@@ -1382,22 +612,23 @@ unsigned int virtgpu_fake_count(struct virtgpu_fake *f, u32 type)
  * virtgpu_fake_nth - a command from the log
  * @f: the device
  * @type: enum virtio_gpu_ctrl_type
- * @n: which command of that type, counted from 0
+ * @n: index of the command among those of that type, counted from 0
  *
- * Return: the command, NULL if there are not so many.
+ * Return: the command, valid until the end of the test; NULL if there are not so many.
  */
-const struct virtgpu_fake_cmd *virtgpu_fake_nth(struct virtgpu_fake *f, u32 type, unsigned int n)
+const struct virtgpu_cmd *virtgpu_fake_nth(struct virtgpu_fake *f, u32 type, unsigned int n)
 {
-	const struct virtgpu_fake_cmd *cmd, *found = NULL;
+	const struct virtgpu_cmd *found = NULL;
+	struct virtgpu_fake_cmd *fcmd;
 
-	mutex_lock(&f->lock);
-	list_for_each_entry(cmd, &f->log, node) {
-		if (cmd->type == type && !n--) {
-			found = cmd;
+	virtio_fake_lock(f->vf);
+	list_for_each_entry(fcmd, &f->log, log_node) {
+		if (fcmd->cmd.type == type && !n--) {
+			found = &fcmd->cmd;
 			break;
 		}
 	}
-	mutex_unlock(&f->lock);
+	virtio_fake_unlock(f->vf);
 
 	return found;
 }
@@ -1408,85 +639,93 @@ const struct virtgpu_fake_cmd *virtgpu_fake_nth(struct virtgpu_fake *f, u32 type
  * @type: enum virtio_gpu_ctrl_type
  * @n: the number, from the beginning of the log
  *
- * Return: whether it had within VIRTGPU_FAKE_TIMEOUT.
+ * Return: false if it has not within VIRTIO_FAKE_TIMEOUT.
  */
 bool virtgpu_fake_wait(struct virtgpu_fake *f, u32 type, unsigned int n)
 {
-	return wait_event_timeout(f->wait, virtgpu_fake_count(f, type) >= n, VIRTGPU_FAKE_TIMEOUT);
+	return wait_event_timeout(*virtio_fake_wait_queue(f->vf),
+				  virtgpu_fake_count(f, type) >= n, VIRTIO_FAKE_TIMEOUT);
 }
 
 /**
- * virtgpu_fake_kicks - how often the driver has notified the device
+ * virtgpu_fake_progress - whether anything has happened between two calls
  * @f: the device
  *
- * Return: the number of notifications, those of both queues.
+ * Return: a number that grows with each command, response, notification and interrupt.
  */
-unsigned int virtgpu_fake_kicks(struct virtgpu_fake *f)
+unsigned long virtgpu_fake_progress(struct virtgpu_fake *f)
 {
-	return atomic_read(&f->kicks);
-}
-
-/**
- * virtgpu_fake_irqs - how often the device has interrupted the driver
- * @f: the device
- *
- * Return: the number of interrupts, those of both queues.
- */
-unsigned int virtgpu_fake_irqs(struct virtgpu_fake *f)
-{
-	return atomic_read(&f->irqs);
+	return (unsigned long)READ_ONCE(f->num_seen) + READ_ONCE(f->num_responded) +
+	       virtgpu_fake_notifications(f) + virtgpu_fake_interrupts(f);
 }
 
 /*
- * How the device answers
+ * The script
  */
 
 /**
- * virtgpu_fake_reply - answer commands of a type otherwise than usual
+ * virtgpu_fake_respond - override the response to commands of a type
  * @f: the device
  * @type: enum virtio_gpu_ctrl_type of the commands
- * @resp: enum virtio_gpu_ctrl_type of the answer; 0 for the usual one
- * @n: how many of the following commands get that answer, 0 for all
+ * @resp: enum virtio_gpu_ctrl_type of the response; 0 for the usual one
+ * @n: number of commands that get that response, 0 for all from now on
  *
- * An answer that is an error, or not the one that belongs to the command, means to the device that
- * it has not carried out the command.
+ * The device has not carried out a command that gets an error, or a response that belongs to
+ * another command.
  */
-void virtgpu_fake_reply(struct virtgpu_fake *f, u32 type, u32 resp, unsigned int n)
+void virtgpu_fake_respond(struct virtgpu_fake *f, u32 type, u32 resp, unsigned int n)
 {
 	struct virtgpu_fake_script *script = &f->script[virtgpu_fake_slot(type)];
 
-	mutex_lock(&f->lock);
+	virtio_fake_lock(f->vf);
 	script->resp = resp;
 	script->left = n;
 	script->forever = !n;
-	mutex_unlock(&f->lock);
+	virtio_fake_unlock(f->vf);
 }
 
 /**
- * virtgpu_fake_set_map_info - change what RESOURCE_MAP_BLOB is answered with
+ * virtgpu_fake_decide - let a function of the test choose the responses
  * @f: the device
- * @map_info: VIRTIO_GPU_MAP_CACHE_* and whatever else
+ * @decide: returns enum virtio_gpu_ctrl_type of the response, or 0 for the one that the rest of the
+ *	script demands. It is called for each command that the device takes, before the response and
+ *	with the device's lock held, and must not call the device. NULL for none.
+ * @data: argument of the function
+ */
+void virtgpu_fake_decide(struct virtgpu_fake *f,
+			 u32 (*decide)(void *data, const struct virtgpu_cmd *cmd), void *data)
+{
+	virtio_fake_lock(f->vf);
+	f->decide = decide;
+	f->decide_data = data;
+	virtio_fake_unlock(f->vf);
+}
+
+/**
+ * virtgpu_fake_set_map_info - change the response to RESOURCE_MAP_BLOB
+ * @f: the device
+ * @map_info: VIRTIO_GPU_MAP_CACHE_*, and any other bits
  */
 void virtgpu_fake_set_map_info(struct virtgpu_fake *f, u32 map_info)
 {
-	mutex_lock(&f->lock);
+	virtio_fake_lock(f->vf);
 	f->params.map_info = map_info;
-	mutex_unlock(&f->lock);
+	virtio_fake_unlock(f->vf);
 }
 
 static void virtgpu_fake_set_hold(struct virtgpu_fake *f, u32 type, bool hold)
 {
-	mutex_lock(&f->lock);
+	virtio_fake_lock(f->vf);
 	f->script[virtgpu_fake_slot(type)].hold = hold;
-	mutex_unlock(&f->lock);
+	virtio_fake_unlock(f->vf);
 }
 
 /**
- * virtgpu_fake_hold - do not answer commands of a type until told to
+ * virtgpu_fake_hold - withhold the responses to commands of a type
  * @f: the device
  * @type: enum virtio_gpu_ctrl_type
  *
- * A command that is held when the device is reset is never answered.
+ * A command that is held when the device is reset gets no response.
  */
 void virtgpu_fake_hold(struct virtgpu_fake *f, u32 type)
 {
@@ -1494,11 +733,11 @@ void virtgpu_fake_hold(struct virtgpu_fake *f, u32 type)
 }
 
 /**
- * virtgpu_fake_unhold - answer following commands of a type at once
+ * virtgpu_fake_unhold - respond to further commands of a type at once
  * @f: the device
  * @type: enum virtio_gpu_ctrl_type
  *
- * Those that are held remain so.
+ * Commands that are held remain so.
  */
 void virtgpu_fake_unhold(struct virtgpu_fake *f, u32 type)
 {
@@ -1506,7 +745,7 @@ void virtgpu_fake_unhold(struct virtgpu_fake *f, u32 type)
 }
 
 /**
- * virtgpu_fake_held - how many commands are held
+ * virtgpu_fake_held - count the commands that are held
  * @f: the device
  *
  * Return: the number of commands.
@@ -1521,21 +760,22 @@ unsigned int virtgpu_fake_held(struct virtgpu_fake *f)
  * @f: the device
  * @n: the number
  *
- * Return: whether they were within VIRTGPU_FAKE_TIMEOUT.
+ * Return: false if they are not within VIRTIO_FAKE_TIMEOUT.
  */
 bool virtgpu_fake_wait_held(struct virtgpu_fake *f, unsigned int n)
 {
-	return wait_event_timeout(f->wait, virtgpu_fake_held(f) >= n, VIRTGPU_FAKE_TIMEOUT);
+	return wait_event_timeout(*virtio_fake_wait_queue(f->vf), virtgpu_fake_held(f) >= n,
+				  VIRTIO_FAKE_TIMEOUT);
 }
 
-static struct virtgpu_fake_req *virtgpu_fake_held_req(struct virtgpu_fake *f, unsigned int index)
+static struct virtgpu_fake_cmd *virtgpu_fake_held_locked(struct virtgpu_fake *f, unsigned int index)
 {
-	struct virtgpu_fake_req *req;
+	struct virtgpu_fake_cmd *fcmd;
 
-	lockdep_assert_held(&f->lock);
-	list_for_each_entry(req, &f->held, held_node) {
+	virtio_fake_assert_locked(f->vf);
+	list_for_each_entry(fcmd, &f->held, held_node) {
 		if (!index--)
-			return req;
+			return fcmd;
 	}
 
 	return NULL;
@@ -1544,244 +784,139 @@ static struct virtgpu_fake_req *virtgpu_fake_held_req(struct virtgpu_fake *f, un
 /**
  * virtgpu_fake_held_cmd - a command that is held
  * @f: the device
- * @index: which of those now held, in the order they came, counted from 0
+ * @index: index among the commands that are held now, in the order they came, counted from 0
  *
  * Return: the command, NULL if there are not so many.
  */
-const struct virtgpu_fake_cmd *virtgpu_fake_held_cmd(struct virtgpu_fake *f, unsigned int index)
+const struct virtgpu_cmd *virtgpu_fake_held_cmd(struct virtgpu_fake *f, unsigned int index)
 {
-	struct virtgpu_fake_req *req;
+	struct virtgpu_fake_cmd *fcmd;
 
-	mutex_lock(&f->lock);
-	req = virtgpu_fake_held_req(f, index);
-	mutex_unlock(&f->lock);
+	virtio_fake_lock(f->vf);
+	fcmd = virtgpu_fake_held_locked(f, index);
+	virtio_fake_unlock(f->vf);
 
-	return req ? &req->cmd : NULL;
-}
-
-static void virtgpu_fake_release_req(struct virtgpu_fake *f, struct virtgpu_fake_req *req, u32 resp)
-{
-	list_del(&req->held_node);
-	WRITE_ONCE(f->num_held, f->num_held - 1);
-	virtgpu_fake_answer(f, req, resp);
-	virtgpu_fake_interrupt(f, req->fvq);
+	return fcmd ? &fcmd->cmd : NULL;
 }
 
 /**
- * virtgpu_fake_release - answer a command that is held
+ * virtgpu_fake_release - respond to a command that is held
  * @f: the device
- * @index: which of those now held, in the order they came, counted from 0
- * @resp: enum virtio_gpu_ctrl_type of the answer, 0 for the usual one
+ * @index: index among the commands that are held now, in the order they came, counted from 0
+ * @resp: enum virtio_gpu_ctrl_type of the response, 0 for the usual one
  */
 void virtgpu_fake_release(struct virtgpu_fake *f, unsigned int index, u32 resp)
 {
-	struct virtgpu_fake_req *req;
+	struct virtgpu_fake_cmd *fcmd;
 
-	mutex_lock(&f->lock);
-	req = virtgpu_fake_held_req(f, index);
-	if (req)
-		virtgpu_fake_release_req(f, req, resp);
-	mutex_unlock(&f->lock);
+	virtio_fake_lock(f->vf);
+	fcmd = virtgpu_fake_held_locked(f, index);
+	if (fcmd) {
+		virtgpu_fake_unlist_locked(f, fcmd);
+		virtgpu_fake_complete_locked(f, fcmd, resp);
+	}
+	virtio_fake_unlock(f->vf);
 
-	if (!req)
+	if (!fcmd)
 		KUNIT_FAIL(f->test, "there is no command %u to release", index);
 }
 
 /**
- * virtgpu_fake_release_all - answer all that is held, in order, and hold no more
+ * virtgpu_fake_release_all - respond to all commands that are held, in order, and hold no more
  * @f: the device
- * @resp: enum virtio_gpu_ctrl_type of the answer, 0 for the usual one
+ * @resp: enum virtio_gpu_ctrl_type of the response, 0 for the usual one
  *
- * A command the device has not taken yet gets the usual answer; virtgpu_fake_wait_held() makes
- * sure that it has.
+ * A command that the device has not taken yet gets the usual response; virtgpu_fake_wait_held()
+ * makes sure that it is taken.
  */
 void virtgpu_fake_release_all(struct virtgpu_fake *f, u32 resp)
 {
-	struct virtgpu_fake_req *req, *tmp;
-	unsigned int i;
-
-	mutex_lock(&f->lock);
-	for (i = 0; i < VIRTGPU_FAKE_SLOTS; i++)
-		f->script[i].hold = false;
-	list_for_each_entry_safe(req, tmp, &f->held, held_node)
-		virtgpu_fake_release_req(f, req, resp);
-	mutex_unlock(&f->lock);
+	virtio_fake_lock(f->vf);
+	virtgpu_fake_release_all_locked(f, resp);
+	virtio_fake_unlock(f->vf);
 }
 
 /**
- * virtgpu_fake_answer_at_reset - answer what is held when the driver resets the device
+ * virtgpu_fake_respond_at_reset - respond to the commands that are held when the driver resets the
+ * device
  * @f: the device
  *
- * It is the last moment at which an answer, and the interrupt for it, can come.
+ * A reset is the last moment at which a response, and its interrupt, can come.
  */
-void virtgpu_fake_answer_at_reset(struct virtgpu_fake *f)
+void virtgpu_fake_respond_at_reset(struct virtgpu_fake *f)
 {
-	f->answer_at_reset = true;
+	virtio_fake_lock(f->vf);
+	f->respond_at_reset = true;
+	virtio_fake_unlock(f->vf);
 }
 
 /**
- * virtgpu_fake_mute - send no interrupts
+ * virtgpu_fake_clear_script - respond to all commands that are held, and respond as usual from now
+ * on
  * @f: the device
- * @mute: false to send them again, with one for what has gathered meanwhile
  *
- * Answers reach the used ring without the driver being told.
+ * This ends all waits for the device: it takes commands and raises interrupts again, too.
  */
-void virtgpu_fake_mute(struct virtgpu_fake *f, bool mute)
+void virtgpu_fake_clear_script(struct virtgpu_fake *f)
 {
-	unsigned int i;
+	virtio_fake_lock(f->vf);
+	virtgpu_fake_release_all_locked(f, 0);
+	memset(f->script, 0, sizeof(f->script));
+	f->decide = NULL;
+	virtio_fake_unlock(f->vf);
 
-	mutex_lock(&f->lock);
-	f->muted = mute;
-	for (i = 0; i < VIRTGPU_FAKE_NUM_VQS; i++)
-		virtgpu_fake_interrupt(f, &f->vqs[i]);
-	mutex_unlock(&f->lock);
-}
-
-/**
- * virtgpu_fake_stall - take no commands from the queues
- * @f: the device
- * @stall: false to take those that wait and go on
- *
- * This is how a queue runs full.
- */
-void virtgpu_fake_stall(struct virtgpu_fake *f, bool stall)
-{
-	mutex_lock(&f->lock);
-	f->stalled = stall;
-	mutex_unlock(&f->lock);
-
-	if (!stall && f->wq)
-		queue_work(f->wq, &f->serve_work);
+	virtio_fake_hold_notifications(f->vf, false);
+	virtgpu_fake_mute(f, false);
+	virtgpu_fake_stall(f, false);
 }
 
 /*
- * What the device holds, and what the driver did wrong
+ * The state of the device
  */
 
+static unsigned int virtgpu_fake_ask(struct virtgpu_fake *f,
+				     unsigned int (*fn)(struct virtgpu_model *model))
+{
+	unsigned int n;
+
+	virtio_fake_lock(f->vf);
+	n = fn(&f->model);
+	virtio_fake_unlock(f->vf);
+
+	return n;
+}
+
 /**
- * virtgpu_fake_resources - how many resources the device has
+ * virtgpu_fake_resources - virtgpu_model_resources() of a device
  * @f: the device
  *
- * Return: the number of resources that were created and not unreferenced.
+ * Return: the number of resources.
  */
 unsigned int virtgpu_fake_resources(struct virtgpu_fake *f)
 {
-	struct virtgpu_fake_resource *res;
-	unsigned int n = 0;
-	unsigned long id;
-
-	mutex_lock(&f->lock);
-	xa_for_each(&f->resources, id, res)
-		n++;
-	mutex_unlock(&f->lock);
-
-	return n;
+	return virtgpu_fake_ask(f, virtgpu_model_resources);
 }
 
 /**
- * virtgpu_fake_mapped - how many resources are in the window
+ * virtgpu_fake_mapped - virtgpu_model_mapped() of a device
  * @f: the device
  *
- * Return: the number of resources that are mapped or about to be, or unmapped but not quite.
+ * Return: the number of resources that occupy a range of the window.
  */
 unsigned int virtgpu_fake_mapped(struct virtgpu_fake *f)
 {
-	struct virtgpu_fake_resource *res;
-	unsigned int n = 0;
-	unsigned long id;
-
-	mutex_lock(&f->lock);
-	xa_for_each(&f->resources, id, res)
-		n += res->map_state != VIRTGPU_FAKE_UNMAPPED;
-	mutex_unlock(&f->lock);
-
-	return n;
+	return virtgpu_fake_ask(f, virtgpu_model_mapped);
 }
 
 /**
- * virtgpu_fake_contexts - how many contexts the device has
+ * virtgpu_fake_contexts - virtgpu_model_contexts() of a device
  * @f: the device
  *
- * Return: the number of contexts that were created and not destroyed.
+ * Return: the number of contexts.
  */
 unsigned int virtgpu_fake_contexts(struct virtgpu_fake *f)
 {
-	unsigned int n = 0;
-	unsigned long id;
-	void *ctx;
-
-	mutex_lock(&f->lock);
-	xa_for_each(&f->contexts, id, ctx)
-		n++;
-	mutex_unlock(&f->lock);
-
-	return n;
-}
-
-/**
- * virtgpu_fake_judge - let the device carry out a command that came by no queue
- * @f: the device
- * @cmd: the command
- *
- * For tests of the device itself.
- *
- * Return: enum virtio_gpu_ctrl_type of the answer.
- */
-u32 virtgpu_fake_judge(struct virtgpu_fake *f, const struct virtgpu_fake_cmd *cmd)
-{
-	u32 verdict;
-
-	mutex_lock(&f->lock);
-	verdict = virtgpu_fake_begin(f, cmd);
-	if (!verdict)
-		virtgpu_fake_finish(f, cmd, true);
-	mutex_unlock(&f->lock);
-
-	return verdict ?: virtgpu_fake_ok(cmd->type);
-}
-
-/**
- * virtgpu_fake_violations - how often the driver did what it must not
- * @f: the device
- *
- * Return: the number of times. The test fails if it is not 0 in the end.
- */
-unsigned int virtgpu_fake_violations(struct virtgpu_fake *f)
-{
-	return READ_ONCE(f->violations);
-}
-
-/**
- * virtgpu_fake_violation - what the driver did first that it must not
- * @f: the device
- *
- * Return: a description, empty if it did nothing of the kind.
- */
-const char *virtgpu_fake_violation(struct virtgpu_fake *f)
-{
-	return f->violation;
-}
-
-/**
- * virtgpu_fake_forgive - forget the violations so far
- * @f: the device
- *
- * For tests that expect some.
- *
- * Return: how many there were.
- */
-unsigned int virtgpu_fake_forgive(struct virtgpu_fake *f)
-{
-	unsigned long flags;
-	unsigned int n;
-
-	spin_lock_irqsave(&f->violation_lock, flags);
-	n = f->violations;
-	f->violations = 0;
-	f->violation[0] = '\0';
-	spin_unlock_irqrestore(&f->violation_lock, flags);
-
-	return n;
+	return virtgpu_fake_ask(f, virtgpu_model_contexts);
 }
 
 MODULE_DESCRIPTION("KUnit tests for virtio-gpu");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <kunit/test.h>
-#include <linux/delay.h>
+#include <linux/dma-buf.h>
+#include <linux/dma-fence.h>
+#include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
@@ -10,312 +12,130 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
+#include <linux/sync_file.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
 
-#include <drm/drm_drv.h>
 #include <drm/drm_file.h>
 #include <drm/drm_gem.h>
 #include <drm/drm_ioctl.h>
+#include <drm/drm_prime.h>
 #include <drm/drm_vma_manager.h>
 
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
 
-/*
- * Files and ioctls
- */
-
-static void virtgpu_kunit_fput(void *file)
-{
-	/* What a kernel thread closes with fput() is closed later. */
-	__fput_sync(file);
-	flush_delayed_fput();
-}
-
-static void virtgpu_kunit_relent(void *f)
-{
-	virtgpu_fake_relent(f);
-}
-
-/**
- * virtgpu_kunit_open - open the device's render node
- * @f: the device
- *
- * The file is closed at the end of the test if it is not before.
- *
- * Return: the file.
- */
-struct file *virtgpu_kunit_open(struct virtgpu_fake *f)
-{
-	struct kunit *test = virtgpu_fake_test(f);
+struct virtgpu_kunit_file {
+	struct list_head node;
 	struct file *file;
-
-	file = mock_drm_getfile(virtgpu_fake_drm(f)->render, O_RDWR | O_CLOEXEC);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, virtgpu_kunit_fput, file), 0);
-	/* a test that fails may leave a device that does not let go of the file */
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, virtgpu_kunit_relent, f), 0);
-
-	return file;
-}
-
-/**
- * virtgpu_kunit_close - close a file
- * @f: the device
- * @file: what virtgpu_kunit_open() returned
- *
- * Mappings of the file keep it open.
- */
-void virtgpu_kunit_close(struct virtgpu_fake *f, struct file *file)
-{
-	kunit_release_action(virtgpu_fake_test(f), virtgpu_kunit_fput, file);
-}
-
-/**
- * virtgpu_kunit_ioctl - call one of the driver's ioctls with an argument in kernel memory
- * @file: an open render node
- * @cmd: DRM_IOCTL_VIRTGPU_*
- * @arg: the whole argument
- *
- * Return: what the ioctl returned.
- */
-int virtgpu_kunit_ioctl(struct file *file, unsigned int cmd, void *arg)
-{
-	struct drm_file *priv = file->private_data;
-	const struct drm_ioctl_desc *desc;
-
-	desc = &priv->minor->dev->driver->ioctls[_IOC_NR(cmd) - DRM_COMMAND_BASE];
-
-	return drm_ioctl_kernel(file, desc->func, arg, desc->flags);
-}
-
-/**
- * virtgpu_kunit_user_ioctl - call an ioctl as a process does
- * @test: the test
- * @file: an open render node
- * @cmd: DRM_IOCTL_*
- * @arg: the argument
- * @size: its size, which may be another than @cmd has
- *
- * For what depends on the argument's size.
- *
- * Return: what the ioctl returned.
- */
-long virtgpu_kunit_user_ioctl(struct kunit *test, struct file *file, unsigned int cmd, void *arg,
-			      size_t size)
-{
-	unsigned long addr;
-	long ret;
-
-	addr = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, 0);
-	KUNIT_ASSERT_TRUE(test, addr && !IS_ERR_VALUE(addr));
-	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)addr, arg, size), 0);
-
-	cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
-	ret = file->f_op->unlocked_ioctl(file, cmd, addr);
-
-	KUNIT_ASSERT_EQ(test, copy_from_user(arg, (void __user *)addr, size), 0);
-	KUNIT_ASSERT_EQ(test, vm_munmap(addr, PAGE_SIZE), 0);
-
-	return ret;
-}
-
-/*
- * Blobs
- */
-
-/**
- * virtgpu_kunit_blob - the argument to create a HOST3D blob
- * @size: its size in bytes
- * @blob_flags: VIRTGPU_BLOB_FLAG_USE_*
- *
- * Return: the argument, for virtgpu_kunit_create_blob().
- */
-struct drm_virtgpu_resource_create_blob virtgpu_kunit_blob(u64 size, u32 blob_flags)
-{
-	return (struct drm_virtgpu_resource_create_blob) {
-		.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
-		.blob_flags = blob_flags,
-		.size = size,
-		.blob_id = 1,
-	};
-}
-
-/**
- * virtgpu_kunit_create_blob - create a blob
- * @file: an open render node
- * @rc: what kind of blob; its handle and resource id are filled in
- *
- * Return: what the ioctl returned.
- */
-int virtgpu_kunit_create_blob(struct file *file, struct drm_virtgpu_resource_create_blob *rc)
-{
-	return virtgpu_kunit_ioctl(file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, rc);
-}
-
-/**
- * virtgpu_kunit_map_ioctl - ask for the offset to mmap() a blob at
- * @file: an open render node
- * @handle: the blob
- * @offset: filled in if the ioctl succeeds
- *
- * Return: what the ioctl returned.
- */
-int virtgpu_kunit_map_ioctl(struct file *file, u32 handle, u64 *offset)
-{
-	struct drm_virtgpu_map map = { .handle = handle };
-	int ret;
-
-	ret = virtgpu_kunit_ioctl(file, DRM_IOCTL_VIRTGPU_MAP, &map);
-	if (!ret)
-		*offset = map.offset;
-
-	return ret;
-}
-
-/**
- * virtgpu_kunit_delete - close a handle
- * @file: an open render node
- * @handle: the handle
- *
- * Return: 0 or an error.
- */
-int virtgpu_kunit_delete(struct file *file, u32 handle)
-{
-	return drm_gem_handle_delete(file->private_data, handle);
-}
-
-static bool virtgpu_kunit_is_vram(struct virtio_gpu_object *bo)
-{
-	return bo->host3d_blob && !bo->guest_blob;
-}
-
-/**
- * virtgpu_kunit_vram - the object behind a handle
- * @file: an open render node
- * @handle: the handle of a HOST3D blob; it keeps the object
- *
- * Return: the object, NULL if there is none or it is of another kind.
- */
-struct virtio_gpu_object_vram *virtgpu_kunit_vram(struct file *file, u32 handle)
-{
-	struct drm_gem_object *obj = drm_gem_object_lookup(file->private_data, handle);
-	struct virtio_gpu_object *bo;
-
-	if (!obj)
-		return NULL;
-
-	bo = gem_to_virtio_gpu_obj(obj);
-	drm_gem_object_put(obj);
-
-	return virtgpu_kunit_is_vram(bo) ? to_virtio_gpu_vram(bo) : NULL;
-}
-
-/**
- * virtgpu_kunit_offset - the offset to mmap() a blob at, without the ioctl
- * @file: an open render node
- * @handle: the handle of a HOST3D blob
- *
- * Return: the offset, 0 if there is no such blob.
- */
-u64 virtgpu_kunit_offset(struct file *file, u32 handle)
-{
-	struct virtio_gpu_object_vram *vram = virtgpu_kunit_vram(file, handle);
-
-	return vram ? drm_vma_node_offset_addr(&vram->base.base.base.vma_node) : 0;
-}
-
-struct virtgpu_kunit_leaks {
-	bool window;
-	bool offsets;
-	bool objects;
-	unsigned int mapped;
-	unsigned int resources;
-	unsigned int contexts;
 };
 
-static bool virtgpu_kunit_find_leaks(struct virtgpu_fake *f, struct virtgpu_kunit_leaks *leaks)
+static void virtgpu_kunit_join(struct virtgpu_kunit_thread *thread);
+
+/*
+ * Waits
+ */
+
+static bool virtgpu_kunit_returned(struct virtgpu_kunit_thread *thread)
 {
-	struct drm_device *drm = virtgpu_fake_drm(f);
-	struct virtio_gpu_device *vgdev = drm->dev_private;
+	return completion_done(&thread->returned);
+}
 
-	if (vgdev->has_host_visible) {
-		spin_lock(&vgdev->host_visible_lock);
-		leaks->window = !drm_mm_clean(&vgdev->host_visible_mm);
-		spin_unlock(&vgdev->host_visible_lock);
-	}
+static bool virtgpu_kunit_is_queued(struct wait_queue_head *wq, struct task_struct *task)
+{
+	struct wait_queue_entry *entry;
+	unsigned long flags;
+	bool found = false;
 
-	read_lock(&drm->vma_offset_manager->vm_lock);
-	leaks->offsets = !drm_mm_clean(&drm->vma_offset_manager->vm_addr_space_mm);
-	read_unlock(&drm->vma_offset_manager->vm_lock);
+	spin_lock_irqsave(&wq->lock, flags);
+	list_for_each_entry(entry, &wq->head, entry)
+		found |= entry->private == task;
+	spin_unlock_irqrestore(&wq->lock, flags);
 
-	spin_lock(&vgdev->obj_free_lock);
-	leaks->objects = !list_empty(&vgdev->obj_free_list);
-	spin_unlock(&vgdev->obj_free_lock);
-
-	leaks->mapped = virtgpu_fake_mapped(f);
-	leaks->resources = virtgpu_fake_resources(f);
-	leaks->contexts = virtgpu_fake_contexts(f);
-
-	return leaks->window || leaks->offsets || leaks->objects || leaks->mapped ||
-	       leaks->resources || leaks->contexts;
+	return found;
 }
 
 /**
- * virtgpu_kunit_expect_clean - expect that nothing is left
- * @f: the device; one that was unplugged has forgotten what it held
+ * virtgpu_kunit_waits_for_mapping - whether a task waits for the host to map a blob
+ * @vgdev: the driver's structure
+ * @task: the task
  *
- * To be called when all is closed and unmapped. What a worker has yet to free is waited for.
+ * A suite that comes with a driver whose waiters are elsewhere overrides this function.
+ *
+ * Return: whether the task is on the driver's wait queue.
  */
-void virtgpu_kunit_expect_clean(struct virtgpu_fake *f)
+bool __weak virtgpu_kunit_waits_for_mapping(struct virtio_gpu_device *vgdev,
+					    struct task_struct *task)
 {
-	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
-	struct kunit *test = virtgpu_fake_test(f);
-	struct virtgpu_kunit_leaks leaks = {};
+	return virtgpu_kunit_is_queued(&vgdev->resp_wq, task);
+}
 
-	do {
-		virtgpu_fake_settle(f);
-		if (!virtgpu_kunit_find_leaks(f, &leaks))
-			return;
-		schedule_timeout_uninterruptible(1);
-	} while (time_before(jiffies, end));
+/**
+ * virtgpu_kunit_wait_returned - wait until a function, or mmap(), has returned
+ * @thread: its thread
+ *
+ * Return: false if it has not within VIRTIO_FAKE_TIMEOUT.
+ */
+bool virtgpu_kunit_wait_returned(struct virtgpu_kunit_thread *thread)
+{
+	return wait_for_completion_timeout(&thread->returned, VIRTIO_FAKE_TIMEOUT);
+}
 
-	KUNIT_EXPECT_FALSE_MSG(test, leaks.window, "ranges of the window are not given back");
-	KUNIT_EXPECT_FALSE_MSG(test, leaks.offsets, "mmap offsets are not given back");
-	KUNIT_EXPECT_FALSE_MSG(test, leaks.objects, "objects wait to be freed");
-	KUNIT_EXPECT_EQ_MSG(test, leaks.mapped, 0, "the host has resources mapped");
-	KUNIT_EXPECT_EQ_MSG(test, leaks.resources, 0, "the host has resources");
-	KUNIT_EXPECT_EQ_MSG(test, leaks.contexts, 0, "the host has contexts");
+/**
+ * virtgpu_kunit_wait_mapping - wait until a task waits in the driver for the host to map a blob
+ * @thread: its thread
+ *
+ * Return: false if the task has returned instead, or does not wait within VIRTIO_FAKE_TIMEOUT.
+ */
+bool virtgpu_kunit_wait_mapping(struct virtgpu_kunit_thread *thread)
+{
+	struct virtio_gpu_device *vgdev = thread->k->vgdev;
+
+	return virtgpu_kunit_wait_until(virtgpu_kunit_returned(thread) ||
+					virtgpu_kunit_waits_for_mapping(vgdev, thread->task)) &&
+	       !virtgpu_kunit_returned(thread);
+}
+
+/**
+ * virtgpu_kunit_wait_ring_space - wait until a task waits in the driver for space in the control
+ * queue
+ * @thread: its thread
+ *
+ * Return: false if the task has returned instead, or does not wait within VIRTIO_FAKE_TIMEOUT.
+ */
+bool virtgpu_kunit_wait_ring_space(struct virtgpu_kunit_thread *thread)
+{
+	struct wait_queue_head *wq = &thread->k->vgdev->ctrlq.ack_queue;
+
+	return virtgpu_kunit_wait_until(virtgpu_kunit_returned(thread) ||
+					virtgpu_kunit_is_queued(wq, thread->task)) &&
+	       !virtgpu_kunit_returned(thread);
+}
+
+/**
+ * virtgpu_kunit_wait_response - wait until a task waits in the driver for a response
+ * @thread: its thread
+ *
+ * For the responses to all commands but RESOURCE_MAP_BLOB: a UUID, for instance.
+ *
+ * Return: false if the task has returned instead, or does not wait within VIRTIO_FAKE_TIMEOUT.
+ */
+bool virtgpu_kunit_wait_response(struct virtgpu_kunit_thread *thread)
+{
+	struct wait_queue_head *wq = &thread->k->vgdev->resp_wq;
+
+	return virtgpu_kunit_wait_until(virtgpu_kunit_returned(thread) ||
+					virtgpu_kunit_is_queued(wq, thread->task)) &&
+	       !virtgpu_kunit_returned(thread);
 }
 
 /*
  * Threads
  */
 
-/**
- * struct virtgpu_kunit_thread - a function that runs beside the test
- * @f: the device
- * @task: the task, with a reference
- * @fn: the function
- * @data: its argument
- * @result: what it has returned
- * @done: it has returned, and the thread's mm is gone
- *
- * The thread has an mm of its own and can be killed.
- */
-struct virtgpu_kunit_thread {
-	struct virtgpu_fake *f;
-	struct task_struct *task;
-	long (*fn)(void *data);
-	void *data;
-	long result;
-	struct completion done;
-};
-
 /*
- * A kernel thread that is to call mmap(), or copy to and from a user, needs an mm, and KUnit gives
- * one to whoever maps a page.
+ * A kernel thread that calls mmap(), or copies to and from a user, needs an mm. KUnit attaches one
+ * to a thread that maps a page.
  */
 static int virtgpu_kunit_get_mm(struct kunit *test)
 {
@@ -329,7 +149,7 @@ static int virtgpu_kunit_get_mm(struct kunit *test)
 	return IS_ERR_VALUE(addr) ? (int)addr : 0;
 }
 
-/* Exiting would drop it as well, but after the thread is said to have ended. */
+/* The exit of the thread drops the mm as well, but after ->ended. */
 static void virtgpu_kunit_put_mm(void)
 {
 	struct mm_struct *mm = current->mm;
@@ -339,41 +159,146 @@ static void virtgpu_kunit_put_mm(void)
 
 	kthread_unuse_mm(mm);
 	mmput(mm);
-	flush_delayed_fput();
 }
 
 static int virtgpu_kunit_thread_fn(void *data)
 {
 	struct virtgpu_kunit_thread *thread = data;
+	long ret;
 
 	allow_signal(SIGKILL);
-	thread->result = virtgpu_kunit_get_mm(virtgpu_fake_test(thread->f));
-	if (!thread->result)
-		thread->result = thread->fn(thread->data);
+	ret = virtgpu_kunit_get_mm(thread->k->test);
+	if (!ret)
+		ret = thread->fn(thread->data);
+	if (!virtgpu_kunit_returned(thread)) {
+		thread->result = ret;
+		complete_all(&thread->returned);
+	}
 	virtgpu_kunit_put_mm();
-
-	complete_all(&thread->done);
+	/* the kernel closes later what a kernel thread closes with fput() */
+	flush_delayed_fput();
+	complete_all(&thread->ended);
 
 	return 0;
 }
 
-static bool virtgpu_kunit_thread_ends(struct virtgpu_kunit_thread *thread, unsigned long timeout)
+static struct virtgpu_kunit_thread *virtgpu_kunit_alloc_thread(struct virtgpu_kunit *k,
+							       long (*fn)(void *data), void *data)
 {
-	return wait_for_completion_timeout(&thread->done, timeout);
+	struct virtgpu_kunit_thread *thread = kzalloc_obj(*thread);
+
+	if (!thread)
+		return NULL;
+
+	thread->k = k;
+	thread->fn = fn;
+	thread->data = data;
+	init_completion(&thread->returned);
+	init_completion(&thread->ended);
+	init_completion(&thread->unmap);
+
+	return thread;
 }
 
-/* Nothing else wakes a thread that waits for a UUID that nobody has asked the device for. */
-static void virtgpu_kunit_fail_waits(struct virtgpu_fake *f)
+static int virtgpu_kunit_start(struct virtgpu_kunit_thread *thread, const char *name)
 {
-	struct drm_device *drm = virtgpu_fake_drm(f);
-	struct virtio_gpu_device *vgdev;
+	struct virtgpu_kunit *k = thread->k;
+
+	thread->task = kthread_create(virtgpu_kunit_thread_fn, thread, "virtgpu-%s", name);
+	if (IS_ERR(thread->task)) {
+		int ret = PTR_ERR(thread->task);
+
+		kfree(thread);
+		return ret;
+	}
+
+	get_task_struct(thread->task);
+	list_add(&thread->node, &k->threads);
+	wake_up_process(thread->task);
+
+	return 0;
+}
+
+/**
+ * virtgpu_kunit_run - run a function beside the test
+ * @k: the fixture
+ * @name: name of the thread
+ * @fn: the function, which must not assert
+ * @data: argument of the function, which must live until the end of the test
+ *
+ * At the end of the test, a function that has not returned is released from its wait, and the test
+ * fails if the function does not return even then.
+ *
+ * Return: the thread.
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_run(struct virtgpu_kunit *k, const char *name,
+					       long (*fn)(void *data), void *data)
+{
+	struct virtgpu_kunit_thread *thread = virtgpu_kunit_alloc_thread(k, fn, data);
+
+	KUNIT_ASSERT_NOT_NULL(k->test, thread);
+	KUNIT_ASSERT_EQ(k->test, virtgpu_kunit_start(thread, name), 0);
+
+	return thread;
+}
+
+/*
+ * Call a function that may block forever in a driver that is broken. May be called at the end of a
+ * test, and so does not assert. @data is not on the stack, or the function has returned.
+ */
+static bool virtgpu_kunit_call(struct virtgpu_kunit *k, const char *name, long (*fn)(void *data),
+			       void *data)
+{
+	struct virtgpu_kunit_thread *thread = virtgpu_kunit_alloc_thread(k, fn, data);
+	bool ok;
+
+	if (!thread || virtgpu_kunit_start(thread, name)) {
+		KUNIT_FAIL(k->test, "no thread to %s", name);
+		return false;
+	}
+
+	ok = wait_for_completion_timeout(&thread->ended, VIRTIO_FAKE_TIMEOUT);
+	KUNIT_EXPECT_TRUE_MSG(k->test, ok, "%s does not return", name);
+	if (ok)
+		virtgpu_kunit_join(thread);
+
+	return ok;
+}
+
+/**
+ * virtgpu_kunit_result - the result of a function, or of mmap()
+ * @thread: its thread
+ *
+ * Waits until it has returned. The test fails here if it does not within VIRTIO_FAKE_TIMEOUT.
+ *
+ * Return: the return value of the function; of mmap() zero or an errno.
+ */
+long virtgpu_kunit_result(struct virtgpu_kunit_thread *thread)
+{
+	KUNIT_ASSERT_TRUE_MSG(thread->k->test, virtgpu_kunit_wait_returned(thread),
+			      "%s does not return", thread->task->comm);
+
+	return thread->result;
+}
+
+/**
+ * virtgpu_kunit_kill - send SIGKILL to a thread
+ * @thread: the thread
+ */
+void virtgpu_kunit_kill(struct virtgpu_kunit_thread *thread)
+{
+	if (!completion_done(&thread->ended))
+		send_sig(SIGKILL, thread->task, 1);
+}
+
+/* End the waits of a driver that waits for a UUID it has not asked the device for. */
+static void virtgpu_kunit_fail_waits(struct virtgpu_kunit *k)
+{
+	struct drm_vma_offset_manager *mgr = k->drm->vma_offset_manager;
 	struct drm_mm_node *node;
 
-	if (!drm)
-		return;
-
-	read_lock(&drm->vma_offset_manager->vm_lock);
-	drm_mm_for_each_node(node, &drm->vma_offset_manager->vm_addr_space_mm) {
+	read_lock(&mgr->vm_lock);
+	drm_mm_for_each_node(node, &mgr->vm_addr_space_mm) {
 		struct drm_gem_object *obj = container_of(node, struct drm_gem_object,
 							  vma_node.vm_node);
 		struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
@@ -381,316 +306,806 @@ static void virtgpu_kunit_fail_waits(struct virtgpu_fake *f)
 		if (bo->uuid_state == STATE_INITIALIZING)
 			WRITE_ONCE(bo->uuid_state, STATE_ERR);
 	}
-	read_unlock(&drm->vma_offset_manager->vm_lock);
+	read_unlock(&mgr->vm_lock);
 
-	vgdev = drm->dev_private;
-	wake_up_all(&vgdev->resp_wq);
+	wake_up_all(&k->vgdev->resp_wq);
 }
 
-/*
- * A test that passes leaves no thread behind. For others, try ever harder to let it go: the next
- * test needs a kernel that works.
- */
-static bool virtgpu_kunit_thread_free(struct virtgpu_kunit_thread *thread)
+static bool virtgpu_kunit_has_ended(struct virtgpu_kunit_thread *thread, unsigned long timeout)
 {
-	if (virtgpu_kunit_thread_ends(thread, 1))
-		return true;
-
-	virtgpu_fake_relent(thread->f);
-	if (virtgpu_kunit_thread_ends(thread, HZ / 2))
-		return true;
-
-	virtgpu_kunit_thread_kill(thread);
-	if (virtgpu_kunit_thread_ends(thread, HZ / 2))
-		return true;
-
-	virtgpu_kunit_fail_waits(thread->f);
-	KUNIT_FAIL(virtgpu_fake_test(thread->f), "%s is stuck in the driver", thread->task->comm);
-
-	return virtgpu_kunit_thread_ends(thread, HZ);
+	return wait_for_completion_timeout(&thread->ended, timeout);
 }
 
-static void virtgpu_kunit_thread_cleanup(void *data)
+/* The next test needs a kernel that works: release a stuck thread by all means. */
+static bool virtgpu_kunit_end(struct virtgpu_kunit_thread *thread)
 {
-	struct virtgpu_kunit_thread *thread = data;
+	complete_all(&thread->unmap);
+	if (virtgpu_kunit_has_ended(thread, HZ / 2))
+		return true;
 
-	if (!virtgpu_kunit_thread_free(thread)) {
-		KUNIT_FAIL(virtgpu_fake_test(thread->f), "%s stays there", thread->task->comm);
-		return;
-	}
+	virtgpu_kunit_kill(thread);
+	if (virtgpu_kunit_has_ended(thread, HZ / 2))
+		return true;
 
+	virtgpu_kunit_fail_waits(thread->k);
+	KUNIT_FAIL(thread->k->test, "%s was stuck in the driver", thread->task->comm);
+
+	return virtgpu_kunit_has_ended(thread, HZ);
+}
+
+/* The thread has ended. */
+static void virtgpu_kunit_join(struct virtgpu_kunit_thread *thread)
+{
+	list_del(&thread->node);
 	kthread_stop(thread->task);
 	put_task_struct(thread->task);
 	kfree(thread);
 }
 
-/**
- * virtgpu_kunit_thread_run - run a function beside the test
- * @f: the device
- * @name: name of the thread
- * @fn: the function, which must not assert
- * @data: argument of the function, which must live until the end of the test
- *
- * The test waits for the function in the end, and lets it go if it is stuck.
- *
- * Return: the thread.
+/*
+ * Fixtures
  */
-struct virtgpu_kunit_thread *virtgpu_kunit_thread_run(struct virtgpu_fake *f, const char *name,
-						      long (*fn)(void *data), void *data)
+
+static bool virtgpu_kunit_driver_is_busy(struct virtgpu_kunit *k)
 {
-	struct kunit *test = virtgpu_fake_test(f);
-	struct virtgpu_kunit_thread *thread;
-	int ret;
+	return work_busy(&k->vgdev->ctrlq.dequeue_work) ||
+	       work_busy(&k->vgdev->cursorq.dequeue_work) ||
+	       work_busy(&k->vgdev->obj_free_work) ||
+	       work_busy(&k->vgdev->config_changed_work);
+}
 
-	thread = kzalloc_obj(*thread);
-	KUNIT_ASSERT_NOT_NULL(test, thread);
-	thread->f = f;
-	thread->fn = fn;
-	thread->data = data;
-	init_completion(&thread->done);
+/**
+ * virtgpu_kunit_settle - wait until neither the device nor the driver has anything left to do
+ * @k: the fixture
+ *
+ * The driver takes several rounds to free a blob: a response lets it drop a reference, which makes
+ * it send the next command. The test fails if that does not end within VIRTIO_FAKE_TIMEOUT.
+ */
+void virtgpu_kunit_settle(struct virtgpu_kunit *k)
+{
+	unsigned long before;
 
-	thread->task = kthread_create(virtgpu_kunit_thread_fn, thread, "%s", name);
-	if (IS_ERR(thread->task)) {
-		ret = PTR_ERR(thread->task);
-		kfree(thread);
-		KUNIT_ASSERT_EQ(test, ret, 0);
-		return NULL;
+	KUNIT_EXPECT_TRUE_MSG(k->test, virtgpu_kunit_wait_until(({
+		before = virtgpu_fake_progress(k->fake);
+		virtio_fake_idle(virtgpu_fake_virtio(k->fake)) &&
+			!virtgpu_kunit_driver_is_busy(k) &&
+			virtgpu_fake_progress(k->fake) == before;
+	})), "the device and the driver do not come to rest");
+}
+
+/**
+ * virtgpu_kunit_window_is_empty - whether no range of the window is reserved
+ * @k: the fixture
+ *
+ * Return: true if no range is reserved, or there is no window.
+ */
+bool virtgpu_kunit_window_is_empty(struct virtgpu_kunit *k)
+{
+	bool empty = true;
+
+	if (k->vgdev->has_host_visible) {
+		spin_lock(&k->vgdev->host_visible_lock);
+		empty = drm_mm_clean(&k->vgdev->host_visible_mm);
+		spin_unlock(&k->vgdev->host_visible_lock);
 	}
 
-	get_task_struct(thread->task);
-	wake_up_process(thread->task);
-	ret = kunit_add_action_or_reset(test, virtgpu_kunit_thread_cleanup, thread);
-	KUNIT_ASSERT_EQ(test, ret, 0);
+	return empty;
+}
 
-	return thread;
+static bool virtgpu_kunit_has_offsets(struct virtgpu_kunit *k)
+{
+	struct drm_vma_offset_manager *mgr = k->drm->vma_offset_manager;
+	bool has;
+
+	read_lock(&mgr->vm_lock);
+	has = !drm_mm_clean(&mgr->vm_addr_space_mm);
+	read_unlock(&mgr->vm_lock);
+
+	return has;
+}
+
+static bool virtgpu_kunit_has_garbage(struct virtgpu_kunit *k)
+{
+	bool has;
+
+	spin_lock(&k->vgdev->obj_free_lock);
+	has = !list_empty(&k->vgdev->obj_free_list);
+	spin_unlock(&k->vgdev->obj_free_lock);
+
+	return has;
+}
+
+static bool virtgpu_kunit_is_clean(struct virtgpu_kunit *k)
+{
+	return virtgpu_kunit_window_is_empty(k) && !virtgpu_kunit_has_offsets(k) &&
+	       !virtgpu_kunit_has_garbage(k) && !virtgpu_fake_mapped(k->fake) &&
+	       !virtgpu_fake_resources(k->fake) && !virtgpu_fake_contexts(k->fake);
 }
 
 /**
- * virtgpu_kunit_thread_wait - wait until a function has returned
- * @thread: the thread it runs in
+ * virtgpu_kunit_expect_clean - expect that the driver and the device have freed everything
+ * @k: the fixture
  *
- * Return: whether it had within VIRTGPU_FAKE_TIMEOUT.
+ * Call this when all files are closed and all mappings are gone. It waits for what a worker has yet
+ * to free.
  */
-bool virtgpu_kunit_thread_wait(struct virtgpu_kunit_thread *thread)
+void virtgpu_kunit_expect_clean(struct virtgpu_kunit *k)
 {
-	return virtgpu_kunit_thread_ends(thread, VIRTGPU_FAKE_TIMEOUT);
+	struct kunit *test = k->test;
+
+	virtgpu_kunit_settle(k);
+	if (virtgpu_kunit_wait_until(virtgpu_kunit_is_clean(k)))
+		return;
+
+	KUNIT_EXPECT_TRUE_MSG(test, virtgpu_kunit_window_is_empty(k), "a window range leaks");
+	KUNIT_EXPECT_FALSE_MSG(test, virtgpu_kunit_has_offsets(k), "an mmap offset leaks");
+	KUNIT_EXPECT_FALSE_MSG(test, virtgpu_kunit_has_garbage(k), "objects are not freed");
+	KUNIT_EXPECT_EQ_MSG(test, virtgpu_fake_mapped(k->fake), 0, "a mapping leaks on the host");
+	KUNIT_EXPECT_EQ_MSG(test, virtgpu_fake_resources(k->fake), 0,
+			    "a resource leaks on the host");
+	KUNIT_EXPECT_EQ_MSG(test, virtgpu_fake_contexts(k->fake), 0, "a context leaks on the host");
 }
 
 /**
- * virtgpu_kunit_thread_wait_asleep - wait until a function sleeps
- * @thread: the thread it runs in
+ * virtgpu_kunit_end_threads - release all threads from their waits, and wait for their end
+ * @k: the fixture; the test fails if a thread does not end
  *
- * For waits the device cannot see. A wait that begins with a command is better recognised by
- * virtgpu_fake_wait().
+ * The device responds to all commands from now on. For .exit of suites with resources that a thread
+ * may use.
  *
- * Return: whether the thread fell asleep within VIRTGPU_FAKE_TIMEOUT and slept for a while.
+ * Return: false if a thread is stuck in the driver.
  */
-bool virtgpu_kunit_thread_wait_asleep(struct virtgpu_kunit_thread *thread)
+bool virtgpu_kunit_end_threads(struct virtgpu_kunit *k)
 {
-	unsigned long end = jiffies + VIRTGPU_FAKE_TIMEOUT;
-	struct task_struct *task = thread->task;
-	unsigned long switches;
+	struct virtgpu_kunit_thread *thread, *tmp;
 
-	do {
-		switches = READ_ONCE(task->nvcsw);
-		msleep(20);
-		if (completion_done(&thread->done))
-			return false;
-		if (!task_is_running(task) && READ_ONCE(task->nvcsw) == switches)
-			return true;
-	} while (time_before(jiffies, end));
+	virtgpu_fake_clear_script(k->fake);
+	list_for_each_entry_safe(thread, tmp, &k->threads, node) {
+		if (virtgpu_kunit_end(thread))
+			virtgpu_kunit_join(thread);
+	}
 
-	return false;
+	return list_empty(&k->threads);
+}
+
+/* All threads have ended. No function that is called here asserts. */
+static void virtgpu_kunit_destroy(struct virtgpu_kunit *k)
+{
+	struct virtgpu_kunit_file *kfile, *tmp;
+	bool unplugged;
+
+	list_for_each_entry_safe(kfile, tmp, &k->files, node)
+		virtgpu_kunit_close(k, kfile->file);
+	/* what a case leaves that has failed is not of interest */
+	if (READ_ONCE(k->test->status) != KUNIT_FAILURE)
+		virtgpu_kunit_expect_clean(k);
+
+	unplugged = virtgpu_fake_unplug(k->fake);
+	KUNIT_EXPECT_TRUE_MSG(k->test, unplugged, "the device cannot be unplugged");
+	if (unplugged)
+		KUNIT_EXPECT_TRUE_MSG(k->test, virtgpu_fake_release_drm(k->fake),
+				      "the DRM device leaks");
 }
 
 /**
- * virtgpu_kunit_thread_result - what a function has returned
- * @thread: the thread it ran in
+ * virtgpu_kunit_add - plug in another device
+ * @test: the test, which fails here if there is an error
+ * @params: properties of the device
  *
- * Return: the result, valid after virtgpu_kunit_thread_wait() returned true.
+ * Return: the fixture of the device, with an open file. It is destroyed with the others.
  */
-long virtgpu_kunit_thread_result(struct virtgpu_kunit_thread *thread)
+struct virtgpu_kunit *virtgpu_kunit_add(struct kunit *test,
+					const struct virtgpu_fake_params *params)
 {
-	return thread->result;
+	struct virtgpu_kunit *k;
+
+	k = kunit_kzalloc(test, sizeof(*k), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, k);
+	k->test = test;
+	INIT_LIST_HEAD(&k->files);
+	INIT_LIST_HEAD(&k->threads);
+	k->fake = virtgpu_fake_create(test, params);
+	k->drm = virtgpu_fake_drm(k->fake);
+	k->vgdev = virtgpu_fake_vgdev(k->fake);
+	k->next = test->priv;
+	test->priv = k;
+	k->file = virtgpu_kunit_open(k);
+
+	return k;
 }
 
 /**
- * virtgpu_kunit_thread_kill - send SIGKILL to a thread
- * @thread: the thread
- */
-void virtgpu_kunit_thread_kill(struct virtgpu_kunit_thread *thread)
-{
-	if (!completion_done(&thread->done))
-		send_sig(SIGKILL, thread->task, 1);
-}
-
-static long virtgpu_kunit_unplug_fn(void *data)
-{
-	return virtgpu_fake_unplug(data) ? 0 : -ETIMEDOUT;
-}
-
-/**
- * virtgpu_kunit_unplug_start - unplug the device in a thread
- * @f: the device
+ * virtgpu_kunit_exit - destroy the fixtures of a case, for .exit of a suite
+ * @test: the test
  *
- * Return: the thread; its result is 0 or -ETIMEDOUT.
+ * Ends all threads, closes all files, expects that everything is freed, and unplugs the devices.
  */
-struct virtgpu_kunit_thread *virtgpu_kunit_unplug_start(struct virtgpu_fake *f)
+void virtgpu_kunit_exit(struct kunit *test)
 {
-	return virtgpu_kunit_thread_run(f, "virtgpu-unplug", virtgpu_kunit_unplug_fn, f);
+	struct virtgpu_kunit *k;
+
+	/* a task in one device's driver can delay the unplug of another */
+	for (k = test->priv; k; k = k->next)
+		virtgpu_kunit_end_threads(k);
+
+	for (k = test->priv; k; k = k->next)
+		virtgpu_kunit_destroy(k);
+	test->priv = NULL;
 }
 
 /**
- * virtgpu_kunit_unplug - unplug the device
- * @f: the device
+ * virtgpu_kunit_init_with - exchange the device of a case
+ * @test: the test, which fails here if there is an error
+ * @params: properties of the device
  *
- * In a thread, as a test must not get stuck in the driver.
- *
- * Return: whether it was unplugged within VIRTGPU_FAKE_TIMEOUT.
+ * Return: the new fixture.
  */
-bool virtgpu_kunit_unplug(struct virtgpu_fake *f)
+struct virtgpu_kunit *virtgpu_kunit_init_with(struct kunit *test,
+					      const struct virtgpu_fake_params *params)
 {
-	struct virtgpu_kunit_thread *thread = virtgpu_kunit_unplug_start(f);
+	virtgpu_kunit_exit(test);
 
-	return virtgpu_kunit_thread_wait(thread) && !virtgpu_kunit_thread_result(thread);
-}
-
-static long virtgpu_kunit_mmap_fn(void *data)
-{
-	struct virtgpu_kunit_mmapper *m = data;
-
-	m->mm = current->mm;
-	m->addr = vm_mmap(m->file, 0, m->len, PROT_READ | PROT_WRITE, MAP_SHARED, m->offset);
-	complete_all(&m->returned);
-	if (!IS_ERR_VALUE(m->addr))
-		wait_for_completion(&m->unmap);
-
-	return virtgpu_kunit_mmap_error(m);
-}
-
-static void virtgpu_kunit_mmap_cleanup(void *data)
-{
-	struct virtgpu_kunit_mmapper *m = data;
-
-	complete_all(&m->unmap);
+	return virtgpu_kunit_add(test, params);
 }
 
 /**
- * virtgpu_kunit_mmap_start - let a process mmap() a blob
- * @f: the device
+ * virtgpu_kunit_init - make a fixture with the default device, for .init of a suite
+ * @test: the test
+ *
+ * Return: 0.
+ */
+int virtgpu_kunit_init(struct kunit *test)
+{
+	virtgpu_kunit_add(test, &virtgpu_fake_defaults);
+
+	return 0;
+}
+
+/**
+ * virtgpu_kunit_params - properties of a device that lacks some features
+ * @without_features: the features that the default device has and this one lacks
+ *
+ * Return: the properties.
+ */
+struct virtgpu_fake_params virtgpu_kunit_params(u64 without_features)
+{
+	struct virtgpu_fake_params params = virtgpu_fake_defaults;
+
+	params.features &= ~without_features;
+
+	return params;
+}
+
+/**
+ * virtgpu_kunit_ring - properties of a device with a small ring
+ * @vq_num: number of descriptors in each virtqueue. The ring has no indirect descriptors: a command
+ *	and its response take one each.
+ *
+ * Return: the properties.
+ */
+struct virtgpu_fake_params virtgpu_kunit_ring(unsigned int vq_num)
+{
+	struct virtgpu_fake_params params =
+		virtgpu_kunit_params(BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC));
+
+	params.vq_num = vq_num;
+
+	return params;
+}
+
+/*
+ * Files and ioctls
+ */
+
+/**
+ * virtgpu_kunit_open - open the render node of the device
+ * @k: the fixture; the test fails here if there is an error
+ *
+ * Return: the file, which is closed at the end of the test if it is not before.
+ */
+struct file *virtgpu_kunit_open(struct virtgpu_kunit *k)
+{
+	struct virtgpu_kunit_file *kfile;
+
+	kfile = kunit_kzalloc(k->test, sizeof(*kfile), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(k->test, kfile);
+	kfile->file = mock_drm_getfile(k->drm->render, O_RDWR | O_CLOEXEC);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(k->test, kfile->file);
+	list_add(&kfile->node, &k->files);
+
+	return kfile->file;
+}
+
+static long virtgpu_kunit_close_fn(void *file)
+{
+	__fput_sync(file);
+
+	return 0;
+}
+
+/**
+ * virtgpu_kunit_close - close a file
+ * @k: the fixture; the test fails if the driver does not let go of the file
+ * @file: return value of virtgpu_kunit_open()
+ *
+ * Mappings of the file keep it open.
+ */
+void virtgpu_kunit_close(struct virtgpu_kunit *k, struct file *file)
+{
+	struct virtgpu_kunit_file *kfile, *tmp;
+
+	list_for_each_entry_safe(kfile, tmp, &k->files, node) {
+		if (kfile->file == file)
+			list_del(&kfile->node);
+	}
+	if (k->file == file)
+		k->file = NULL;
+	virtgpu_kunit_call(k, "close", virtgpu_kunit_close_fn, file);
+}
+
+/**
+ * virtgpu_kunit_ioctl - call an ioctl of the driver with an argument in kernel memory
  * @file: an open render node
- * @offset: the blob's offset
- * @len: how much of it, in bytes
+ * @cmd: DRM_IOCTL_VIRTGPU_*
+ * @arg: the whole argument
  *
- * What is mapped stays so until virtgpu_kunit_munmap() or the end of the test.
- *
- * Return: the process, which may be blocked in mmap().
+ * Return: return value of the ioctl.
  */
-struct virtgpu_kunit_mmapper *virtgpu_kunit_mmap_start(struct virtgpu_fake *f, struct file *file,
-						       u64 offset, size_t len)
+int virtgpu_kunit_ioctl(struct file *file, unsigned int cmd, void *arg)
 {
-	struct kunit *test = virtgpu_fake_test(f);
-	struct virtgpu_kunit_mmapper *m;
+	struct drm_file *priv = file->private_data;
+	const struct drm_ioctl_desc *desc;
+
+	desc = &priv->minor->dev->driver->ioctls[_IOC_NR(cmd) - DRM_COMMAND_BASE];
+
+	return drm_ioctl_kernel(file, desc->func, arg, desc->flags);
+}
+
+/**
+ * virtgpu_kunit_user_page - map a page that the test can copy to and from as a user
+ * @k: the fixture; the test fails here if there is an error
+ *
+ * Return: the user address, valid until the end of the test.
+ */
+unsigned long virtgpu_kunit_user_page(struct virtgpu_kunit *k)
+{
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(k->test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_TRUE(k->test, addr && !IS_ERR_VALUE(addr));
+
+	return addr;
+}
+
+/**
+ * virtgpu_kunit_submit - call DRM_IOCTL_VIRTGPU_EXECBUFFER with commands of no meaning
+ * @k: the fixture
+ * @fence: filled in with the fence of the submission, if the ioctl succeeds; NULL for a submission
+ *	without a fence. The caller puts the fence.
+ *
+ * The submission takes three descriptors of a ring without indirect descriptors.
+ *
+ * Return: return value of the ioctl.
+ */
+int virtgpu_kunit_submit(struct virtgpu_kunit *k, struct dma_fence **fence)
+{
+	struct drm_virtgpu_execbuffer exec = {
+		.flags = fence ? VIRTGPU_EXECBUF_FENCE_FD_OUT : 0,
+		.size = 4,
+		.fence_fd = -1,
+		.command = virtgpu_kunit_user_page(k),
+	};
 	int ret;
 
-	m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, m);
-	m->file = file;
-	m->offset = offset;
-	m->len = len;
-	init_completion(&m->returned);
-	init_completion(&m->unmap);
-	m->thread = virtgpu_kunit_thread_run(f, "virtgpu-mmap", virtgpu_kunit_mmap_fn, m);
-	ret = kunit_add_action_or_reset(test, virtgpu_kunit_mmap_cleanup, m);
-	KUNIT_ASSERT_EQ(test, ret, 0);
+	ret = virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_EXECBUFFER, &exec);
+	if (ret || !fence)
+		return ret;
 
-	return m;
+	KUNIT_ASSERT_GE(k->test, exec.fence_fd, 0);
+	*fence = sync_file_get_fence(exec.fence_fd);
+	KUNIT_EXPECT_EQ(k->test, close_fd(exec.fence_fd), 0);
+	KUNIT_ASSERT_NOT_NULL(k->test, *fence);
+
+	return 0;
+}
+
+/*
+ * Blobs
+ */
+
+/**
+ * virtgpu_kunit_host_blob - the argument to create a HOST3D blob
+ * @size: bytes
+ * @flags: VIRTGPU_BLOB_FLAG_USE_*
+ * @hints: DRM_VIRTGPU_BLOB_FLAG_HINT_*
+ *
+ * Return: the argument, for virtgpu_kunit_create().
+ */
+struct drm_virtgpu_resource_create_blob virtgpu_kunit_host_blob(u64 size, u32 flags, u32 hints)
+{
+	return (struct drm_virtgpu_resource_create_blob) {
+		.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
+		.blob_flags = flags,
+		.blob_hints = hints,
+		.size = size,
+		.blob_id = 1,
+	};
 }
 
 /**
- * virtgpu_kunit_mmap_wait - wait until mmap() has returned
- * @m: the process
+ * virtgpu_kunit_guest_blob - the argument to create a GUEST blob
+ * @size: bytes
+ * @flags: VIRTGPU_BLOB_FLAG_USE_*
+ * @hints: DRM_VIRTGPU_BLOB_FLAG_HINT_*
  *
- * Return: whether it had within VIRTGPU_FAKE_TIMEOUT.
+ * Return: the argument, for virtgpu_kunit_create().
  */
-bool virtgpu_kunit_mmap_wait(struct virtgpu_kunit_mmapper *m)
+struct drm_virtgpu_resource_create_blob virtgpu_kunit_guest_blob(u64 size, u32 flags, u32 hints)
 {
-	return wait_for_completion_timeout(&m->returned, VIRTGPU_FAKE_TIMEOUT);
+	return (struct drm_virtgpu_resource_create_blob) {
+		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
+		.blob_flags = flags,
+		.blob_hints = hints,
+		.size = size,
+	};
 }
 
 /**
- * virtgpu_kunit_mmap_error - what mmap() has returned
- * @m: the process
+ * virtgpu_kunit_create - call DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB
+ * @k: the fixture
+ * @rc: the argument; bo_handle and res_handle are filled in
  *
- * Return: 0 or the error, valid after virtgpu_kunit_mmap_wait() returned true.
+ * Return: return value of the ioctl.
  */
-int virtgpu_kunit_mmap_error(struct virtgpu_kunit_mmapper *m)
+int virtgpu_kunit_create(struct virtgpu_kunit *k, struct drm_virtgpu_resource_create_blob *rc)
 {
-	return IS_ERR_VALUE(m->addr) ? (int)m->addr : 0;
+	return virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, rc);
 }
 
 /**
- * virtgpu_kunit_mmap_pfn - look up a page of what is mapped
- * @m: the process
- * @page: which page, counted from 0
- * @pfn: filled in with its frame number
- * @prot: filled in with the protection of the mapping; may be NULL
+ * virtgpu_kunit_blob_of - create a HOST3D blob
+ * @k: the fixture; the test fails here if there is an error
+ * @size: bytes
+ * @flags: VIRTGPU_BLOB_FLAG_USE_*
+ * @hints: DRM_VIRTGPU_BLOB_FLAG_HINT_*
  *
- * Return: 0, or -EINVAL if there is no such page in the page tables.
+ * Waits until the device has taken the commands.
+ *
+ * Return: the handle.
  */
-int virtgpu_kunit_mmap_pfn(struct virtgpu_kunit_mmapper *m, size_t page, unsigned long *pfn,
-			   pgprot_t *prot)
+u32 virtgpu_kunit_blob_of(struct virtgpu_kunit *k, u64 size, u32 flags, u32 hints)
 {
-	struct follow_pfnmap_args args = { .address = m->addr + page * PAGE_SIZE };
-	int ret = -EINVAL;
+	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_host_blob(size, flags, hints);
 
-	mmap_read_lock(m->mm);
-	args.vma = vma_lookup(m->mm, args.address);
-	if (args.vma) {
-		if (prot)
-			*prot = args.vma->vm_page_prot;
-		ret = follow_pfnmap_start(&args);
-	}
-	if (!ret) {
-		*pfn = args.pfn;
-		follow_pfnmap_end(&args);
-	}
-	mmap_read_unlock(m->mm);
+	KUNIT_ASSERT_EQ(k->test, virtgpu_kunit_create(k, &rc), 0);
+	virtgpu_kunit_settle(k);
+
+	return rc.bo_handle;
+}
+
+/**
+ * virtgpu_kunit_blob - create a mappable HOST3D blob of SIZE bytes
+ * @k: the fixture; the test fails here if there is an error
+ * @hints: EAGER or DEFER
+ *
+ * Waits until the device has taken the commands.
+ *
+ * Return: the handle.
+ */
+u32 virtgpu_kunit_blob(struct virtgpu_kunit *k, u32 hints)
+{
+	return virtgpu_kunit_blob_of(k, SIZE, MAPPABLE, hints);
+}
+
+/**
+ * virtgpu_kunit_fill_window - create an eager blob as large as the window
+ * @k: the fixture; the test fails here if there is an error
+ *
+ * Return: the handle.
+ */
+u32 virtgpu_kunit_fill_window(struct virtgpu_kunit *k)
+{
+	return virtgpu_kunit_blob_of(k, virtgpu_fake_window(k->fake)->len, MAPPABLE, EAGER);
+}
+
+/**
+ * virtgpu_kunit_map_ioctl - call DRM_IOCTL_VIRTGPU_MAP
+ * @k: the fixture
+ * @handle: the blob
+ * @offset: filled in with the offset for mmap() if the ioctl succeeds; may be NULL
+ *
+ * Return: return value of the ioctl.
+ */
+int virtgpu_kunit_map_ioctl(struct virtgpu_kunit *k, u32 handle, u64 *offset)
+{
+	struct drm_virtgpu_map map = { .handle = handle };
+	int ret;
+
+	ret = virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_MAP, &map);
+	if (!ret && offset)
+		*offset = map.offset;
 
 	return ret;
 }
 
 /**
- * virtgpu_kunit_munmap - unmap what is mapped, and let the process exit
- * @m: the process
+ * virtgpu_kunit_delete - close a handle
+ * @k: the fixture; the test fails if there is an error
+ * @handle: the handle
  *
- * Return: whether it had exited within VIRTGPU_FAKE_TIMEOUT.
+ * Waits until the device has taken the commands.
  */
-bool virtgpu_kunit_munmap(struct virtgpu_kunit_mmapper *m)
+void virtgpu_kunit_delete(struct virtgpu_kunit *k, u32 handle)
 {
-	complete_all(&m->unmap);
+	KUNIT_EXPECT_EQ(k->test, drm_gem_handle_delete(k->file->private_data, handle), 0);
+	virtgpu_kunit_settle(k);
+}
 
-	return virtgpu_kunit_thread_wait(m->thread);
+/**
+ * virtgpu_kunit_vram - the object behind a handle
+ * @k: the fixture
+ * @handle: handle of a HOST3D blob, which keeps the object
+ *
+ * Return: the object, NULL if there is none or it is of another kind.
+ */
+struct virtio_gpu_object_vram *virtgpu_kunit_vram(struct virtgpu_kunit *k, u32 handle)
+{
+	struct drm_gem_object *obj = drm_gem_object_lookup(k->file->private_data, handle);
+	struct virtio_gpu_object *bo;
+
+	if (!obj)
+		return NULL;
+
+	bo = gem_to_virtio_gpu_obj(obj);
+	drm_gem_object_put(obj);
+
+	return bo->host3d_blob && !bo->guest_blob ? to_virtio_gpu_vram(bo) : NULL;
+}
+
+/**
+ * virtgpu_kunit_offset - the mmap offset of a blob, without DRM_IOCTL_VIRTGPU_MAP
+ * @k: the fixture
+ * @handle: handle of a HOST3D blob
+ *
+ * The ioctl may start the mapping.
+ *
+ * Return: the offset in bytes, 0 if there is no such blob.
+ */
+u64 virtgpu_kunit_offset(struct virtgpu_kunit *k, u32 handle)
+{
+	struct virtio_gpu_object_vram *vram = virtgpu_kunit_vram(k, handle);
+
+	return vram ? drm_vma_node_offset_addr(&vram->base.base.base.vma_node) : 0;
+}
+
+/**
+ * virtgpu_kunit_export - export a blob as a dma-buf
+ * @k: the fixture
+ * @handle: the blob
+ *
+ * Return: the dma-buf, for virtgpu_kunit_put_dma_buf(), or an error pointer.
+ */
+struct dma_buf *virtgpu_kunit_export(struct virtgpu_kunit *k, u32 handle)
+{
+	return drm_gem_prime_handle_to_dmabuf(k->drm, k->file->private_data, handle, O_RDWR);
+}
+
+static long virtgpu_kunit_put_dma_buf_fn(void *dma_buf)
+{
+	dma_buf_put(dma_buf);
+
+	return 0;
+}
+
+/**
+ * virtgpu_kunit_put_dma_buf - drop a reference to a dma-buf
+ * @k: the fixture; the test fails if the driver does not let go of the dma-buf
+ * @dma_buf: the dma-buf; nothing is done for an error pointer or NULL
+ */
+void virtgpu_kunit_put_dma_buf(struct virtgpu_kunit *k, struct dma_buf *dma_buf)
+{
+	if (!IS_ERR_OR_NULL(dma_buf))
+		virtgpu_kunit_call(k, "put", virtgpu_kunit_put_dma_buf_fn, dma_buf);
+}
+
+struct virtgpu_kunit_create_data {
+	struct virtgpu_kunit *k;
+	struct drm_virtgpu_resource_create_blob rc;
+};
+
+static long virtgpu_kunit_create_fn(void *data)
+{
+	struct virtgpu_kunit_create_data *create = data;
+
+	return virtgpu_kunit_create(create->k, &create->rc);
+}
+
+/**
+ * virtgpu_kunit_create_start - create a HOST3D blob in a thread
+ * @k: the fixture
+ * @size: bytes
+ * @flags: VIRTGPU_BLOB_FLAG_USE_*
+ *
+ * Return: the thread, which may be blocked in the ioctl.
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_create_start(struct virtgpu_kunit *k, u64 size,
+							u32 flags)
+{
+	struct virtgpu_kunit_create_data *create;
+
+	create = kunit_kzalloc(k->test, sizeof(*create), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(k->test, create);
+	create->k = k;
+	create->rc = virtgpu_kunit_host_blob(size, flags, EAGER);
+
+	return virtgpu_kunit_run(k, "create", virtgpu_kunit_create_fn, create);
+}
+
+struct virtgpu_kunit_delete_data {
+	struct virtgpu_kunit *k;
+	u32 handle;
+};
+
+static long virtgpu_kunit_delete_fn(void *data)
+{
+	struct virtgpu_kunit_delete_data *delete = data;
+
+	return drm_gem_handle_delete(delete->k->file->private_data, delete->handle);
+}
+
+/**
+ * virtgpu_kunit_delete_start - close a handle in a thread
+ * @k: the fixture
+ * @handle: the handle
+ *
+ * Return: the thread, which may be blocked in the driver.
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_delete_start(struct virtgpu_kunit *k, u32 handle)
+{
+	struct virtgpu_kunit_delete_data *delete;
+
+	delete = kunit_kzalloc(k->test, sizeof(*delete), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(k->test, delete);
+	delete->k = k;
+	delete->handle = handle;
+
+	return virtgpu_kunit_run(k, "delete", virtgpu_kunit_delete_fn, delete);
+}
+
+/*
+ * mmap()
+ */
+
+static long virtgpu_kunit_mmap_fn(void *data)
+{
+	struct virtgpu_kunit_thread *thread = data;
+	unsigned long addr;
+
+	thread->mm = current->mm;
+	addr = vm_mmap(thread->file, 0, thread->len, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       thread->offset);
+	if (IS_ERR_VALUE(addr))
+		return (long)addr;
+
+	thread->addr = addr;
+	complete_all(&thread->returned);
+	wait_for_completion(&thread->unmap);
+
+	return 0;
+}
+
+/**
+ * virtgpu_kunit_mmap_file_start - mmap() a file in a thread
+ * @k: the fixture
+ * @file: a render node or a dma-buf
+ * @offset: offset in the file in bytes
+ * @len: length in bytes
+ *
+ * The mapping stays until virtgpu_kunit_munmap() or the end of the test.
+ *
+ * Return: the thread, which may be blocked in mmap().
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_mmap_file_start(struct virtgpu_kunit *k,
+							   struct file *file, u64 offset,
+							   size_t len)
+{
+	struct virtgpu_kunit_thread *thread;
+
+	thread = virtgpu_kunit_alloc_thread(k, virtgpu_kunit_mmap_fn, NULL);
+	KUNIT_ASSERT_NOT_NULL(k->test, thread);
+	thread->data = thread;
+	thread->file = file;
+	thread->offset = offset;
+	thread->len = len;
+	KUNIT_ASSERT_EQ(k->test, virtgpu_kunit_start(thread, "mmap"), 0);
+
+	return thread;
+}
+
+/**
+ * virtgpu_kunit_mmap_start - mmap() a blob in a thread
+ * @k: the fixture
+ * @handle: handle of a HOST3D blob of SIZE bytes
+ *
+ * The mapping stays until virtgpu_kunit_munmap() or the end of the test.
+ *
+ * Return: the thread, which may be blocked in mmap().
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_mmap_start(struct virtgpu_kunit *k, u32 handle)
+{
+	return virtgpu_kunit_mmap_file_start(k, k->file, virtgpu_kunit_offset(k, handle), SIZE);
+}
+
+/**
+ * virtgpu_kunit_munmap - unmap what a thread has mapped
+ * @thread: a thread whose mmap() has returned; the test fails if the thread does not end
+ */
+void virtgpu_kunit_munmap(struct virtgpu_kunit_thread *thread)
+{
+	complete_all(&thread->unmap);
+	KUNIT_EXPECT_TRUE_MSG(thread->k->test,
+			      virtgpu_kunit_has_ended(thread, VIRTIO_FAKE_TIMEOUT),
+			      "munmap() does not return");
+}
+
+/**
+ * virtgpu_kunit_mmap_file - mmap() a file and unmap it again
+ * @k: the fixture; the test fails here if mmap() does not return
+ * @file: a render node or a dma-buf
+ * @offset: offset in the file in bytes
+ * @len: length in bytes
+ *
+ * Return: 0 or the errno of mmap().
+ */
+int virtgpu_kunit_mmap_file(struct virtgpu_kunit *k, struct file *file, u64 offset, size_t len)
+{
+	struct virtgpu_kunit_thread *thread = virtgpu_kunit_mmap_file_start(k, file, offset, len);
+	int ret = virtgpu_kunit_result(thread);
+
+	virtgpu_kunit_munmap(thread);
+
+	return ret;
 }
 
 /**
  * virtgpu_kunit_mmap - mmap() a blob and unmap it again
- * @f: the device
- * @file: an open render node
- * @offset: the blob's offset
- * @len: how much of it, in bytes
+ * @k: the fixture; the test fails here if mmap() does not return
+ * @handle: handle of a HOST3D blob of SIZE bytes
  *
- * The test fails here if mmap() blocks.
- *
- * Return: 0 or the error of mmap().
+ * Return: 0 or the errno of mmap().
  */
-int virtgpu_kunit_mmap(struct virtgpu_fake *f, struct file *file, u64 offset, size_t len)
+int virtgpu_kunit_mmap(struct virtgpu_kunit *k, u32 handle)
 {
-	struct virtgpu_kunit_mmapper *m = virtgpu_kunit_mmap_start(f, file, offset, len);
-	struct kunit *test = virtgpu_fake_test(f);
+	return virtgpu_kunit_mmap_file(k, k->file, virtgpu_kunit_offset(k, handle), SIZE);
+}
 
-	KUNIT_ASSERT_TRUE_MSG(test, virtgpu_kunit_mmap_wait(m), "mmap() does not return");
-	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_munmap(m));
+/**
+ * virtgpu_kunit_mmap_pfn - look up a page of a mapping
+ * @thread: a thread whose mmap() has succeeded
+ * @page: index of the page in the mapping
+ * @pfn: filled in with the frame number
+ * @prot: filled in with the protection bits in the page table; may be NULL
+ *
+ * Return: 0, or -EINVAL if the page is not in the page tables.
+ */
+int virtgpu_kunit_mmap_pfn(struct virtgpu_kunit_thread *thread, size_t page, unsigned long *pfn,
+			   pgprot_t *prot)
+{
+	struct follow_pfnmap_args args = { .address = thread->addr + page * PAGE_SIZE };
+	int ret = -EINVAL;
 
-	return virtgpu_kunit_mmap_error(m);
+	mmap_read_lock(thread->mm);
+	args.vma = vma_lookup(thread->mm, args.address);
+	if (args.vma)
+		ret = follow_pfnmap_start(&args);
+	if (!ret) {
+		*pfn = args.pfn;
+		if (prot)
+			*prot = args.pgprot;
+		follow_pfnmap_end(&args);
+	}
+	mmap_read_unlock(thread->mm);
+
+	return ret;
 }

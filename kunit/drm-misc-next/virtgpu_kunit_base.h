@@ -3,6 +3,7 @@
 #ifndef _VIRTGPU_KUNIT_BASE_H_
 #define _VIRTGPU_KUNIT_BASE_H_
 
+#include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/stringify.h>
 #include <linux/virtio_gpu.h>
@@ -11,5 +12,9 @@
 
 /* Whether mmap() takes a part of a host blob. */
 #define VIRTGPU_KUNIT_PARTIAL_MMAP	1
+
+/* An hrtimer that expires in hard irq context, but for PREEMPT_RT. */
+#define virtgpu_kunit_hrtimer_setup(timer, fn) \
+	hrtimer_setup(timer, fn, CLOCK_MONOTONIC, HRTIMER_MODE_REL)
 
 #endif

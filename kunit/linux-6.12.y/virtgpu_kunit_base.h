@@ -3,6 +3,7 @@
 #ifndef _VIRTGPU_KUNIT_BASE_H_
 #define _VIRTGPU_KUNIT_BASE_H_
 
+#include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/virtio_gpu.h>
 
@@ -15,5 +16,13 @@
 
 /* Whether mmap() takes a part of a host blob. */
 #define VIRTGPU_KUNIT_PARTIAL_MMAP	0
+
+/* An hrtimer that expires in hard irq context, but for PREEMPT_RT. */
+static inline void virtgpu_kunit_hrtimer_setup(struct hrtimer *timer,
+					       enum hrtimer_restart (*fn)(struct hrtimer *))
+{
+	hrtimer_init(timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	timer->function = fn;
+}
 
 #endif
