@@ -261,8 +261,8 @@ debian_mirror() {
 
 # verdicts LOG: "suite/case pass|fail|skip" for each case in the log
 verdicts() {
-	awk '/^ *# Subtest: virtio_gpu_/ { if (match($0, /^    #/)) suite = substr($NF, 12) }
-		/^    (not )?ok [0-9]+ / {
+	awk '/^    # Subtest: / { suite = $NF ~ /^virtio_gpu_/ ? substr($NF, 12) : "" }
+		suite && /^    (not )?ok [0-9]+ / {
 			v = $0 ~ /# SKIP/ ? "skip" : $1 == "ok" ? "pass" : "fail"
 			print suite "/" ($1 == "ok" ? $3 : $4), v
 		}' "$1"
