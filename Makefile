@@ -11,8 +11,8 @@ export KERNEL QEMU SUITE ACCEL SIGNOFF
 
 # in the order in which they share what is built
 fast := tools series style uapi
-usual := $(fast) build carry bisect kunit modules negative faults guest docs
-stages := $(usual) kasan fixes stable coverage compilers races long
+usual := $(fast) build carry bisect kunit modules negative kasan faults guest docs
+stages := $(usual) fixes stable coverage compilers races long
 
 help:		## this text
 	@sed -n 's/:.*\t## /\t/p; s/^# \([A-Z]*=\)/\1/p' Makefile
