@@ -119,9 +119,12 @@ needed() {
 	sets "$root/patches/$base" | while read -r s; do [[ $all != *" $s "* ]] || echo "$s"; done
 }
 
-# the files a series touches
+# the files that patches touch; and those of a series
+touched_by() { [ $# -eq 0 ] || sed -nE 's,^(---|\+\+\+) [ab]/([^[:space:]]+).*,\2,p' "$@" | sort -u; }
 touched() {
-	series "$1" | (cd "$1" && xargs -r sed -nE 's,^(---|\+\+\+) [ab]/([^[:space:]]+).*,\2,p') | sort -u
+	local list
+	mapfile -t list < <(series "$1" | sed "s,^,$1/,")
+	touched_by "${list[@]}"
 }
 
 # apply_series GITDIR COMMIT DIR [SET...]: the sets (all of them) as commits on COMMIT, and a branch for each, in
@@ -166,11 +169,16 @@ commits() {
 	done < <(set_tips "$1"; echo edited refs/tip)
 }
 
+# format_patches REPOSITORY FORMAT-PATCH-ARGUMENT...: as they lie in patches/, and in build/carry/
+format_patches() {
+	g -C "$1" format-patch -q --zero-commit --no-signature --no-numbered --no-renames "${@:2}"
+}
+
 # write_patches TREE DIR: the sets of the tree as patches, and their series
 write_patches() {
 	local set tip from=base
 	while read -r set tip; do
-		g -C "$1" format-patch -q --zero-commit --no-signature --no-numbered --no-renames -o "$2/$set" "$from..$tip"
+		format_patches "$1" -o "$2/$set" "$from..$tip"
 		(cd "$2" && printf '%s\n' "$set"/*.patch) >>"$2/series"
 		from=$tip
 	done < <(set_tips "$1")
@@ -214,7 +222,7 @@ stack() {
 	write_patches "$1" "$2"
 	local last
 	last=$(set_tips "$1" | tail -n 1 | cut -d' ' -f2)
-	g -C "$1" format-patch -q --zero-commit --no-signature --no-numbered --no-renames -o "$2/edited" "${last:-base}..refs/tip"
+	format_patches "$1" -o "$2/edited" "${last:-base}..refs/tip"
 	[ ! -d "$2/edited" ] || (cd "$2" && printf '%s\n' edited/*.patch) >>"$2/series"
 }
 
@@ -257,6 +265,28 @@ debian_mirror() {
 	# shellcheck disable=SC2016 # apt's variables
 	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 2>/dev/null |
 		awk '$1 == "Debian" && $2 !~ /-/ && !uri { uri = $3 } END { print uri }'
+}
+
+# For those that compile the driver in $out: what it needs; driver_reason NAME: the error in $out/NAME.out; driver_warnings NAME:
+# what it warns of, without line numbers, to $out/NAME.warnings; driver_result NAME TITLE COMMAND...: a result. A warning that is
+# not in $out/base.warnings is a failure.
+driver_config=(64BIT=y SMP=y PCI=y DEBUG_FS=y DEBUG_KERNEL=y PROVE_LOCKING=y VIRTIO_MENU=y VIRTIO_PCI=y
+	DRM=y DRM_VIRTIO_GPU=y DRM_VIRTIO_GPU_KMS=y)
+# shellcheck disable=SC2154 # the caller's
+driver_reason() { grep -m1 -E 'error|ERROR|\*\*\*' "$out/$1.out" || tail -n 1 "$out/$1.out"; }
+driver_warnings() {
+	grep -E '(warning|error|note):' "$out/$1.out" | sed -E 's/:[0-9]+(:[0-9]+)?:/:/' | sort >"$out/$1.warnings" || :
+}
+driver_result() {
+	local name=$1 title=$2 new
+	shift 2
+	if ! "$@"; then
+		result not ok "$title: does not compile: $(driver_reason "$name")"
+	elif new=$(comm -13 "$out/base.warnings" "$out/$name.warnings" | head -n 3) && [ -n "$new" ]; then
+		result not ok "$title: warns: $(paste -sd';' <<<"$new")"
+	else
+		result ok "$title"
+	fi
 }
 
 # verdicts LOG: "suite/case pass|fail|skip" for each case in the log
