@@ -10,7 +10,6 @@
 #include <drm/drm_vma_manager.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 /* The argument to create a blob, and the features or the window that the device lacks. */
@@ -57,15 +56,20 @@ static const struct blob_param invalid_params[] = {
 	  .rc = HOST3D() },
 	{ "no blobs", .without = BIT_ULL(VIRTIO_GPU_F_RESOURCE_BLOB), .rc = GUEST() },
 	{ "no UUIDs", .rc = HOST3D(.blob_flags = VIRTGPU_BLOB_FLAG_USE_CROSS_DEVICE) },
-	{ "no window", .no_window = true, .rc = HOST3D(.blob_flags = MAPPABLE) },
-	{ "no window, deferred", .no_window = true,
-	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
 };
 
 KUNIT_ARRAY_PARAM_DESC(invalid, invalid_params, name);
 
-/* The driver rejects an invalid blob with -EINVAL, and sends nothing, not even CTX_CREATE. */
-static void invalid_blob_is_rejected(struct kunit *test)
+static const struct blob_param no_window_params[] = {
+	{ "eager", .no_window = true, .rc = HOST3D(.blob_flags = MAPPABLE) },
+	{ "deferred", .no_window = true,
+	  .rc = HOST3D(.blob_flags = MAPPABLE, .blob_hints = DEFER) },
+};
+
+KUNIT_ARRAY_PARAM_DESC(no_window, no_window_params, name);
+
+/* The driver rejects a blob with -EINVAL, and sends nothing, not even CTX_CREATE. */
+static void expect_rejected(struct kunit *test)
 {
 	const struct blob_param *p = test->param_value;
 	struct virtgpu_kunit *k = init_device(test, p);
@@ -75,6 +79,17 @@ static void invalid_blob_is_rejected(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rc.bo_handle, 0);
 	virtgpu_kunit_settle(k);
 	KUNIT_EXPECT_STREQ(test, virtgpu_fake_cmds(k->fake, 0), "");
+}
+
+static void invalid_blob_is_rejected(struct kunit *test)
+{
+	expect_rejected(test);
+}
+
+/* A mappable host blob can never be mapped without a window: the driver rejects it. */
+static void mappable_blob_without_window_is_rejected(struct kunit *test)
+{
+	expect_rejected(test);
 }
 
 static const struct blob_param valid_params[] = {
@@ -202,6 +217,7 @@ static void failed_creation_honours_references(struct kunit *test)
 
 static struct kunit_case create_blob_cases[] = {
 	KUNIT_CASE_PARAM(invalid_blob_is_rejected, invalid_gen_params),
+	KUNIT_CASE_PARAM(mappable_blob_without_window_is_rejected, no_window_gen_params),
 	KUNIT_CASE_PARAM(valid_blob_is_created, valid_gen_params),
 	KUNIT_CASE(window_offset_is_aligned),
 	KUNIT_CASE(failed_creation_honours_references),

@@ -16,7 +16,6 @@
 #include <drm/drm_file.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 /* Create a blob, map it into a process, and free it. */
@@ -223,8 +222,7 @@ static void window_dump_takes_lock(struct kunit *test)
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
 		kunit_skip(test, "needs a spinlock that spins");
 
-	dump = kunit_kzalloc(test, sizeof(*dump), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, dump);
+	dump = virtgpu_kunit_zalloc(k, sizeof(*dump));
 	init_completion(&dump->chosen);
 	init_completion(&dump->there);
 	init_completion(&dump->go);

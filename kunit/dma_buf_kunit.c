@@ -3,7 +3,6 @@
  * Exported host blobs: an importer gets the address of memory that is mapped, or an errno.
  */
 
-#include <kunit/device.h>
 #include <kunit/test.h>
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -12,7 +11,6 @@
 #include <linux/virtio_dma_buf.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 #define ASSIGN_UUID	VIRTIO_GPU_CMD_RESOURCE_ASSIGN_UUID
@@ -45,20 +43,17 @@ static struct exported *export_blob(struct kunit *test, u32 flags, u32 hints, u6
 {
 	struct virtgpu_fake_params params = virtgpu_fake_defaults;
 	struct drm_virtgpu_resource_create_blob rc;
+	struct virtgpu_kunit *k;
 	struct device *importer;
 	struct exported *e;
-
-	e = kunit_kzalloc(test, sizeof(*e), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, e);
-	importer = kunit_device_register(test, "virtgpu-importer");
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, importer);
-	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(importer, DMA_BIT_MASK(64)), 0);
 
 	params.window = window;
 	if (flags & CROSS_DEVICE)
 		params.features |= BIT_ULL(VIRTIO_GPU_F_RESOURCE_UUID);
-	e->k = virtgpu_kunit_init_with(test, &params);
-	e->k->priv = e;
+	k = virtgpu_kunit_init_with(test, &params);
+	e = virtgpu_kunit_zalloc(k, sizeof(*e));
+	e->k = k;
+	k->priv = e;
 	virtgpu_fake_hold(e->k->fake, MAP_BLOB);
 	virtgpu_fake_hold(e->k->fake, ASSIGN_UUID);
 	rc = virtgpu_kunit_host_blob(SIZE, flags | VIRTGPU_BLOB_FLAG_USE_SHAREABLE, hints);
@@ -69,6 +64,8 @@ static struct exported *export_blob(struct kunit *test, u32 flags, u32 hints, u6
 
 	e->dma_buf = virtgpu_kunit_export(e->k, e->handle);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, e->dma_buf);
+	/* any device that does DMA, and outlives the test if an import is stuck */
+	importer = virtio_fake_parent(virtgpu_fake_virtio(k->fake));
 	e->attach = dma_buf_attach(e->dma_buf, importer);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, e->attach);
 
@@ -231,6 +228,24 @@ static void mmap_of_dma_buf_maps_blob(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(e->k->fake, MAP_BLOB), 1);
 }
 
+/* mmap() of a part of the dma-buf maps that part of the blob. */
+static void mmap_of_part_of_dma_buf_maps_part(struct kunit *test)
+{
+	struct exported *e = export_mappable(test, DEFER);
+	struct virtgpu_kunit_thread *m;
+	const struct virtgpu_cmd *cmd;
+	unsigned long pfn;
+
+	virtgpu_fake_unhold(e->k->fake, MAP_BLOB);
+	m = virtgpu_kunit_mmap_file_start(e->k, e->dma_buf->file, PAGE_SIZE, PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_result(m), 0);
+	KUNIT_ASSERT_EQ(test, virtgpu_kunit_mmap_pfn(m, 0, &pfn, NULL), 0);
+	cmd = virtgpu_fake_nth(e->k->fake, MAP_BLOB, 0);
+	KUNIT_ASSERT_NOT_NULL(test, cmd);
+	KUNIT_EXPECT_EQ(test, (u64)pfn << PAGE_SHIFT,
+			virtgpu_fake_window(e->k->fake)->addr + cmd->offset + PAGE_SIZE);
+}
+
 /* A blob that is not mappable has no address. */
 static void import_of_unmappable_blob_fails(struct kunit *test)
 {
@@ -343,6 +358,7 @@ static struct kunit_case dma_buf_cases[] = {
 	KUNIT_CASE_PARAM(killed_import_leaves_mapping, hint_gen_params),
 	KUNIT_CASE(import_needs_no_handle),
 	KUNIT_CASE(mmap_of_dma_buf_maps_blob),
+	KUNIT_CASE(mmap_of_part_of_dma_buf_maps_part),
 	KUNIT_CASE(import_of_unmappable_blob_fails),
 	KUNIT_CASE_PARAM(import_fails_after_unplug, hint_gen_params),
 	KUNIT_CASE_PARAM(dma_buf_mapping_is_zapped_at_unplug, hint_gen_params),

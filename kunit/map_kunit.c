@@ -7,7 +7,6 @@
 #include <linux/mm.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 /* The number of blobs or tasks in cases with many. */
@@ -283,16 +282,17 @@ static void mmap_caching_follows_map_info(struct kunit *test)
 			      (pgprot_val(plain) ^ pgprot_val(want)), 0);
 }
 
-/* A driver that cannot map a part of a blob rejects mmap() before it reserves or sends anything. */
-static void partial_mmap_is_checked_first(struct kunit *test)
+/* mmap() maps a part of a blob. */
+static void part_of_blob_can_be_mapped(struct kunit *test)
 {
 	struct virtgpu_kunit *k = test->priv;
 	u64 offset = virtgpu_kunit_offset(k, virtgpu_kunit_blob(k, DEFER));
 
-	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(k, k->file, offset, PAGE_SIZE),
-			VIRTGPU_KUNIT_PARTIAL_MMAP ? 0 : -EINVAL);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(k, k->file, offset, PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap_file(k, k->file, offset, SIZE + PAGE_SIZE),
+			-EINVAL);
 	virtgpu_kunit_settle(k);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), VIRTGPU_KUNIT_PARTIAL_MMAP);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
 /* mmap() fails while the window is full, and works when there is space again. */
@@ -552,8 +552,7 @@ static void killed_map_ioctl_leaves_blob(struct kunit *test)
 	u32 handles[5];
 	struct virtgpu_kunit *k = init_full_ring(test, handles);
 
-	data = kunit_kzalloc(test, sizeof(*data), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, data);
+	data = virtgpu_kunit_zalloc(k, sizeof(*data));
 	data->k = k;
 	data->handle = handles[4];
 	thread = virtgpu_kunit_run(k, "map", map_ioctl_fn, data);
@@ -734,7 +733,7 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE(first_mmap_maps_blob),
 	KUNIT_CASE_PARAM(mmap_maps_pages_of_range, hint_gen_params),
 	KUNIT_CASE_PARAM(mmap_caching_follows_map_info, caching_gen_params),
-	KUNIT_CASE(partial_mmap_is_checked_first),
+	KUNIT_CASE(part_of_blob_can_be_mapped),
 	KUNIT_CASE(mmap_fails_when_window_is_full),
 	KUNIT_CASE(mmap_fails_when_window_is_too_small),
 	KUNIT_CASE_PARAM(mmap_is_retried_after_error_response, error_gen_params),

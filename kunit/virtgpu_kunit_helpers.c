@@ -30,6 +30,11 @@ struct virtgpu_kunit_file {
 	struct file *file;
 };
 
+struct virtgpu_kunit_alloc {
+	struct list_head node;
+	u8 data[] __aligned(ARCH_KMALLOC_MINALIGN);
+};
+
 static void virtgpu_kunit_join(struct virtgpu_kunit_thread *thread);
 
 /*
@@ -55,19 +60,53 @@ static bool virtgpu_kunit_is_queued(struct wait_queue_head *wq, struct task_stru
 	return found;
 }
 
-/**
- * virtgpu_kunit_waits_for_mapping - whether a task waits for the host to map a blob
- * @vgdev: the driver's structure
- * @task: the task
- *
- * A suite that comes with a driver whose waiters are elsewhere overrides this function.
- *
- * Return: whether the task is on the driver's wait queue.
- */
-bool __weak virtgpu_kunit_waits_for_mapping(struct virtio_gpu_device *vgdev,
+static bool virtgpu_kunit_is_completion_waiter(struct completion *done, struct task_struct *task)
+{
+	struct swait_queue *waiter;
+	unsigned long flags;
+	bool found = false;
+
+	raw_spin_lock_irqsave(&done->wait.lock, flags);
+	list_for_each_entry(waiter, &done->wait.task_list, task_list)
+		found |= waiter->task == task;
+	raw_spin_unlock_irqrestore(&done->wait.lock, flags);
+
+	return found;
+}
+
+static bool virtgpu_kunit_is_blob_waiter(struct virtio_gpu_device *vgdev,
+					 struct drm_gem_object *obj, struct task_struct *task)
+{
+	struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
+	struct virtio_gpu_vram_waiter *waiter;
+	bool found = false;
+
+	if (!bo->host3d_blob || bo->guest_blob)
+		return false;
+
+	spin_lock(&vgdev->host_visible_lock);
+	list_for_each_entry(waiter, &to_virtio_gpu_vram(bo)->map_waiters, node)
+		found |= virtgpu_kunit_is_completion_waiter(&waiter->done, task);
+	spin_unlock(&vgdev->host_visible_lock);
+
+	return found;
+}
+
+static bool virtgpu_kunit_waits_for_mapping(struct virtio_gpu_device *vgdev,
 					    struct task_struct *task)
 {
-	return virtgpu_kunit_is_queued(&vgdev->resp_wq, task);
+	struct drm_vma_offset_manager *mgr = vgdev->ddev->vma_offset_manager;
+	struct drm_mm_node *node;
+	bool found = false;
+
+	read_lock(&mgr->vm_lock);
+	drm_mm_for_each_node(node, &mgr->vm_addr_space_mm)
+		found |= virtgpu_kunit_is_blob_waiter(vgdev,
+						      container_of(node, struct drm_gem_object,
+								   vma_node.vm_node), task);
+	read_unlock(&mgr->vm_lock);
+
+	return found;
 }
 
 /**
@@ -174,6 +213,8 @@ static int virtgpu_kunit_thread_fn(void *data)
 		thread->result = ret;
 		complete_all(&thread->returned);
 	}
+	if (thread->file)
+		fput(thread->file);
 	virtgpu_kunit_put_mm();
 	/* the kernel closes later what a kernel thread closes with fput() */
 	flush_delayed_fput();
@@ -208,6 +249,8 @@ static int virtgpu_kunit_start(struct virtgpu_kunit_thread *thread, const char *
 	if (IS_ERR(thread->task)) {
 		int ret = PTR_ERR(thread->task);
 
+		if (thread->file)
+			fput(thread->file);
 		kfree(thread);
 		return ret;
 	}
@@ -224,10 +267,10 @@ static int virtgpu_kunit_start(struct virtgpu_kunit_thread *thread, const char *
  * @k: the fixture
  * @name: name of the thread
  * @fn: the function, which must not assert
- * @data: argument of the function, which must live until the end of the test
+ * @data: argument of the function, from virtgpu_kunit_zalloc() or with a reference
  *
- * At the end of the test, a function that has not returned is released from its wait, and the test
- * fails if the function does not return even then.
+ * At the end of the test, a function that has not returned is released from its wait. If it does
+ * not return even then, the test fails, and all that the function may use stays in memory.
  *
  * Return: the thread.
  */
@@ -244,7 +287,7 @@ struct virtgpu_kunit_thread *virtgpu_kunit_run(struct virtgpu_kunit *k, const ch
 
 /*
  * Call a function that may block forever in a driver that is broken. May be called at the end of a
- * test, and so does not assert. @data is not on the stack, or the function has returned.
+ * test, and so does not assert. As for virtgpu_kunit_run(), @data outlives a stuck function.
  */
 static bool virtgpu_kunit_call(struct virtgpu_kunit *k, const char *name, long (*fn)(void *data),
 			       void *data)
@@ -291,32 +334,12 @@ void virtgpu_kunit_kill(struct virtgpu_kunit_thread *thread)
 		send_sig(SIGKILL, thread->task, 1);
 }
 
-/* End the waits of a driver that waits for a UUID it has not asked the device for. */
-static void virtgpu_kunit_fail_waits(struct virtgpu_kunit *k)
-{
-	struct drm_vma_offset_manager *mgr = k->drm->vma_offset_manager;
-	struct drm_mm_node *node;
-
-	read_lock(&mgr->vm_lock);
-	drm_mm_for_each_node(node, &mgr->vm_addr_space_mm) {
-		struct drm_gem_object *obj = container_of(node, struct drm_gem_object,
-							  vma_node.vm_node);
-		struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
-
-		if (bo->uuid_state == STATE_INITIALIZING)
-			WRITE_ONCE(bo->uuid_state, STATE_ERR);
-	}
-	read_unlock(&mgr->vm_lock);
-
-	wake_up_all(&k->vgdev->resp_wq);
-}
-
 static bool virtgpu_kunit_has_ended(struct virtgpu_kunit_thread *thread, unsigned long timeout)
 {
 	return wait_for_completion_timeout(&thread->ended, timeout);
 }
 
-/* The next test needs a kernel that works: release a stuck thread by all means. */
+/* Returns false if the thread is stuck: neither a response nor SIGKILL ends its wait. */
 static bool virtgpu_kunit_end(struct virtgpu_kunit_thread *thread)
 {
 	complete_all(&thread->unmap);
@@ -324,13 +347,8 @@ static bool virtgpu_kunit_end(struct virtgpu_kunit_thread *thread)
 		return true;
 
 	virtgpu_kunit_kill(thread);
-	if (virtgpu_kunit_has_ended(thread, HZ / 2))
-		return true;
 
-	virtgpu_kunit_fail_waits(thread->k);
-	KUNIT_FAIL(thread->k->test, "%s was stuck in the driver", thread->task->comm);
-
-	return virtgpu_kunit_has_ended(thread, HZ);
+	return virtgpu_kunit_has_ended(thread, VIRTIO_FAKE_TIMEOUT);
 }
 
 /* The thread has ended. */
@@ -468,14 +486,41 @@ bool virtgpu_kunit_end_threads(struct virtgpu_kunit *k)
 	return list_empty(&k->threads);
 }
 
-/* All threads have ended. No function that is called here asserts. */
+static void virtgpu_kunit_free(struct virtgpu_kunit *k)
+{
+	struct virtgpu_kunit_alloc *alloc, *tmp;
+
+	list_for_each_entry_safe(alloc, tmp, &k->allocs, node)
+		kfree(alloc);
+	kfree(k);
+}
+
+/* All memory of a fixture with a stuck thread stays. */
+static void virtgpu_kunit_free_action(void *data)
+{
+	struct virtgpu_kunit *k = data;
+
+	if (list_empty(&k->threads))
+		virtgpu_kunit_free(k);
+}
+
+/* A thread that has not ended may use all of the device. No function called here asserts. */
 static void virtgpu_kunit_destroy(struct virtgpu_kunit *k)
 {
 	struct virtgpu_kunit_file *kfile, *tmp;
 	bool unplugged;
 
-	list_for_each_entry_safe(kfile, tmp, &k->files, node)
-		virtgpu_kunit_close(k, kfile->file);
+	list_for_each_entry_safe(kfile, tmp, &k->files, node) {
+		if (list_empty(&k->threads))
+			virtgpu_kunit_close(k, kfile->file);
+	}
+	if (!list_empty(&k->threads)) {
+		KUNIT_FAIL(k->test, "%s is stuck in the driver",
+			   list_first_entry(&k->threads, struct virtgpu_kunit_thread,
+					    node)->task->comm);
+		virtio_fake_abandon(virtgpu_fake_virtio(k->fake));
+		return;
+	}
 	/* what a case leaves that has failed is not of interest */
 	if (READ_ONCE(k->test->status) != KUNIT_FAILURE)
 		virtgpu_kunit_expect_clean(k);
@@ -499,11 +544,13 @@ struct virtgpu_kunit *virtgpu_kunit_add(struct kunit *test,
 {
 	struct virtgpu_kunit *k;
 
-	k = kunit_kzalloc(test, sizeof(*k), GFP_KERNEL);
+	k = kzalloc_obj(*k);
 	KUNIT_ASSERT_NOT_NULL(test, k);
 	k->test = test;
 	INIT_LIST_HEAD(&k->files);
 	INIT_LIST_HEAD(&k->threads);
+	INIT_LIST_HEAD(&k->allocs);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, virtgpu_kunit_free_action, k), 0);
 	k->fake = virtgpu_fake_create(test, params);
 	k->drm = virtgpu_fake_drm(k->fake);
 	k->vgdev = virtgpu_fake_vgdev(k->fake);
@@ -515,10 +562,28 @@ struct virtgpu_kunit *virtgpu_kunit_add(struct kunit *test,
 }
 
 /**
+ * virtgpu_kunit_zalloc - allocate memory that a thread may use
+ * @k: the fixture; the test fails here if there is no memory
+ * @size: bytes
+ *
+ * Return: zeroed memory, which is freed with the fixture, but not while a thread is stuck.
+ */
+void *virtgpu_kunit_zalloc(struct virtgpu_kunit *k, size_t size)
+{
+	struct virtgpu_kunit_alloc *alloc = kzalloc(struct_size(alloc, data, size), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(k->test, alloc);
+	list_add(&alloc->node, &k->allocs);
+
+	return alloc->data;
+}
+
+/**
  * virtgpu_kunit_exit - destroy the fixtures of a case, for .exit of a suite
  * @test: the test
  *
- * Ends all threads, closes all files, expects that everything is freed, and unplugs the devices.
+ * Ends all threads, closes all files, expects that everything is freed, and unplugs the devices. A
+ * device with a thread that is stuck in the driver is abandoned: it is neither unplugged nor freed.
  */
 void virtgpu_kunit_exit(struct kunit *test)
 {
@@ -607,8 +672,7 @@ struct file *virtgpu_kunit_open(struct virtgpu_kunit *k)
 {
 	struct virtgpu_kunit_file *kfile;
 
-	kfile = kunit_kzalloc(k->test, sizeof(*kfile), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(k->test, kfile);
+	kfile = virtgpu_kunit_zalloc(k, sizeof(*kfile));
 	kfile->file = mock_drm_getfile(k->drm->render, O_RDWR | O_CLOEXEC);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(k->test, kfile->file);
 	list_add(&kfile->node, &k->files);
@@ -934,8 +998,7 @@ struct virtgpu_kunit_thread *virtgpu_kunit_create_start(struct virtgpu_kunit *k,
 {
 	struct virtgpu_kunit_create_data *create;
 
-	create = kunit_kzalloc(k->test, sizeof(*create), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(k->test, create);
+	create = virtgpu_kunit_zalloc(k, sizeof(*create));
 	create->k = k;
 	create->rc = virtgpu_kunit_host_blob(size, flags, EAGER);
 
@@ -965,8 +1028,7 @@ struct virtgpu_kunit_thread *virtgpu_kunit_delete_start(struct virtgpu_kunit *k,
 {
 	struct virtgpu_kunit_delete_data *delete;
 
-	delete = kunit_kzalloc(k->test, sizeof(*delete), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(k->test, delete);
+	delete = virtgpu_kunit_zalloc(k, sizeof(*delete));
 	delete->k = k;
 	delete->handle = handle;
 
@@ -1015,7 +1077,7 @@ struct virtgpu_kunit_thread *virtgpu_kunit_mmap_file_start(struct virtgpu_kunit 
 	thread = virtgpu_kunit_alloc_thread(k, virtgpu_kunit_mmap_fn, NULL);
 	KUNIT_ASSERT_NOT_NULL(k->test, thread);
 	thread->data = thread;
-	thread->file = file;
+	thread->file = get_file(file);
 	thread->offset = offset;
 	thread->len = len;
 	KUNIT_ASSERT_EQ(k->test, virtgpu_kunit_start(thread, "mmap"), 0);

@@ -50,9 +50,10 @@ struct virtio_gpu_object_vram;
  * @priv: for the suite
  * @files: all open files
  * @threads: all threads
+ * @allocs: memory of virtgpu_kunit_zalloc()
  * @next: another fixture of this test
  *
- * For the test's own thread only.
+ * For the test's own thread only. The fixture outlives the test if a thread is stuck in the driver.
  */
 struct virtgpu_kunit {
 	struct kunit *test;
@@ -63,6 +64,7 @@ struct virtgpu_kunit {
 	void *priv;
 	struct list_head files;
 	struct list_head threads;
+	struct list_head allocs;
 	struct virtgpu_kunit *next;
 };
 
@@ -76,7 +78,7 @@ struct virtgpu_kunit {
  * @result: return value of the function; of mmap() zero or an errno
  * @returned: @result is valid: the function, or mmap(), has returned
  * @ended: the function has returned, and the mm is gone
- * @file: mmap(): file that is mapped
+ * @file: mmap(): file that is mapped, with a reference until mmap() has returned
  * @offset: mmap(): offset in the file in bytes
  * @len: mmap(): length in bytes
  * @mm: mmap(): the address space, valid until virtgpu_kunit_munmap()
@@ -126,6 +128,7 @@ struct virtgpu_kunit *virtgpu_kunit_add(struct kunit *test,
 					const struct virtgpu_fake_params *params);
 struct virtgpu_fake_params virtgpu_kunit_params(u64 without_features);
 struct virtgpu_fake_params virtgpu_kunit_ring(unsigned int vq_num);
+void *virtgpu_kunit_zalloc(struct virtgpu_kunit *k, size_t size);
 void virtgpu_kunit_settle(struct virtgpu_kunit *k);
 void virtgpu_kunit_expect_clean(struct virtgpu_kunit *k);
 bool virtgpu_kunit_window_is_empty(struct virtgpu_kunit *k);
@@ -164,7 +167,6 @@ bool virtgpu_kunit_wait_response(struct virtgpu_kunit_thread *thread);
 long virtgpu_kunit_result(struct virtgpu_kunit_thread *thread);
 void virtgpu_kunit_kill(struct virtgpu_kunit_thread *thread);
 bool virtgpu_kunit_end_threads(struct virtgpu_kunit *k);
-bool virtgpu_kunit_waits_for_mapping(struct virtio_gpu_device *vgdev, struct task_struct *task);
 
 /* mmap() */
 struct virtgpu_kunit_thread *virtgpu_kunit_mmap_start(struct virtgpu_kunit *k, u32 handle);

@@ -4,8 +4,8 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/virtio_gpu.h>
 
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_model.h"
 
 /* A command that has begun and not ended counts for both its outcomes. */

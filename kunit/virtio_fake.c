@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <kunit/device.h>
 #include <kunit/test.h>
 #include <linux/atomic.h>
 #include <linux/bitops.h>
@@ -28,7 +27,6 @@
 #include <linux/virtio_ring.h>
 #include <linux/workqueue.h>
 
-#include "virtgpu_kunit_base.h"
 #include "virtio_fake.h"
 
 /**
@@ -72,8 +70,10 @@
  * may hold any lock there.
  *
  * Each call into the driver runs in a thread of its own (plug, unplug, freeze, restore, shutdown).
- * If the driver does not return within VIRTIO_FAKE_TIMEOUT, then the test fails and goes on. The
- * device and the module then stay in memory.
+ * If the driver does not return within VIRTIO_FAKE_TIMEOUT, then the test fails and goes on, and
+ * the device is abandoned: the thread may use it at any time, so the device, the data of its model
+ * and the module stay in memory. The waits in virtio_config_ops have no bound of their own, like
+ * those of a real transport.
  */
 
 /* The bit of the config change interrupt, beside those of the virtqueues. */
@@ -112,7 +112,8 @@ struct virtio_fake_vq {
 
 /**
  * struct virtio_fake - a virtio device
- * @test: the test that the device belongs to
+ * @test: the test that the device belongs to. Only the test's own thread uses the pointer, as an
+ *	abandoned device outlives the test.
  * @params: the properties of the device
  * @debug_locks: value of the global variable at creation. Lock debugging stops at its first report.
  * @parent: parent of the virtio device, in place of a PCI device
@@ -122,7 +123,7 @@ struct virtio_fake_vq {
  * @vdev: the virtio device, NULL when it is released
  * @released: @vdev has been released
  * @state: enum virtio_fake_state
- * @stuck: a call into the driver has not returned
+ * @abandoned: a task is stuck in the driver, so the device is never freed
  * @wq: runs @serve_work
  * @serve_work: takes requests from the virtqueues
  * @iotlb: the identity mapping
@@ -170,7 +171,7 @@ struct virtio_fake {
 	struct virtio_device *vdev;
 	struct completion released;
 	atomic_t state;
-	bool stuck;
+	bool abandoned;
 
 	struct workqueue_struct *wq;
 	struct work_struct serve_work;
@@ -663,7 +664,8 @@ static void virtio_fake_serve(struct work_struct *work)
 			virtio_fake_serve_locked(vf, i);
 	}
 	virtio_fake_raise_used_locked(vf);
-	WRITE_ONCE(vf->serving, false);
+	/* Pairs with virtio_fake_is_idle(): the work of the device is visible. */
+	smp_store_release(&vf->serving, false);
 	virtio_fake_unlock(vf);
 
 	wake_up_all(&vf->wait);
@@ -985,9 +987,33 @@ static int virtio_fake_call_thread(void *data)
 	kthread_complete_and_exit(&call->done, 0);
 }
 
+/**
+ * virtio_fake_abandon - never free the device
+ * @vf: the device
+ *
+ * For tests with a task that is stuck in the driver. The device model and the module stay in memory
+ * as well. The end of the test does not touch the device, whose locks the task may hold.
+ */
+void virtio_fake_abandon(struct virtio_fake *vf)
+{
+	if (!xchg(&vf->abandoned, true))
+		__module_get(THIS_MODULE);
+}
+
+/**
+ * virtio_fake_is_abandoned - whether the device is never freed
+ * @vf: the device
+ *
+ * Return: true if a task is stuck in the driver, and virtio_fake_abandon() was called.
+ */
+bool virtio_fake_is_abandoned(struct virtio_fake *vf)
+{
+	return READ_ONCE(vf->abandoned);
+}
+
 /*
- * Call a function that may not return. Returns what it returns. Fails the test and returns
- * -ETIMEDOUT if it takes longer than VIRTIO_FAKE_TIMEOUT. The thread then keeps its memory.
+ * Call a function that may not return. Returns what it returns, or -ETIMEDOUT if it takes longer
+ * than VIRTIO_FAKE_TIMEOUT. The device is then abandoned, and the thread keeps its memory.
  */
 static int virtio_fake_call(struct virtio_fake *vf, const char *name,
 			    int (*fn)(struct virtio_fake *vf))
@@ -1015,8 +1041,8 @@ static int virtio_fake_call(struct virtio_fake *vf, const char *name,
 		ret = call->ret;
 		kfree(call);
 	} else {
-		WRITE_ONCE(vf->stuck, true);
-		KUNIT_FAIL(vf->test, "%s does not return", name);
+		virtio_fake_abandon(vf);
+		virtio_fake_violate(vf, "%s does not return", name);
 		sched_show_task(task);
 		ret = -ETIMEDOUT;
 	}
@@ -1181,7 +1207,7 @@ static int virtio_fake_call_plugged(struct virtio_fake *vf, const char *name,
 				    int (*fn)(struct virtio_fake *vf))
 {
 	if (!virtio_fake_is_plugged(vf)) {
-		KUNIT_FAIL(vf->test, "%s of a device that is not plugged", name);
+		virtio_fake_violate(vf, "%s of a device that is not plugged", name);
 		return -ENODEV;
 	}
 
@@ -1256,31 +1282,8 @@ void virtio_fake_unbreak(struct virtio_fake *vf)
 	__virtio_unbreak_device(vf->vdev);
 }
 
-static void virtio_fake_cleanup(void *data)
+static void virtio_fake_free(struct virtio_fake *vf)
 {
-	struct virtio_fake *vf = data;
-	struct kunit *test = vf->test;
-
-	virtio_fake_delay_interrupts(vf, false);
-	virtio_fake_mute(vf, false);
-	virtio_fake_stall(vf, VIRTIO_FAKE_ALL, false);
-	virtio_fake_lose_notifications(vf, 0);
-	virtio_fake_hold_notifications(vf, false);
-
-	if (!READ_ONCE(vf->stuck))
-		KUNIT_EXPECT_TRUE_MSG(test, virtio_fake_unplug(vf),
-				      "the virtio device is not released");
-	KUNIT_EXPECT_NULL_MSG(test, vf->hole.child, "the shared memory region is still claimed");
-	KUNIT_EXPECT_EQ_MSG(test, debug_locks, vf->debug_locks, "see the kernel log");
-	KUNIT_EXPECT_EQ_MSG(test, virtio_fake_violations(vf), 0, "first violation: %s",
-			    virtio_fake_violation(vf));
-
-	/* A driver that still holds the device may use all of the fake. */
-	if (READ_ONCE(vf->stuck) || READ_ONCE(vf->vdev)) {
-		__module_get(THIS_MODULE);
-		return;
-	}
-
 	if (vf->wq)
 		destroy_workqueue(vf->wq);
 	hrtimer_cancel(&vf->irq_timer);
@@ -1290,11 +1293,42 @@ static void virtio_fake_cleanup(void *data)
 		vhost_iotlb_free(vf->iotlb);
 	if (vf->parent) {
 		vf->parent->dma_parms = NULL;
-		put_device(vf->parent);
+		root_device_unregister(vf->parent);
 	}
+	if (vf->params.ops->release)
+		vf->params.ops->release(vf->params.priv);
 	mutex_destroy(&vf->lock);
 	kfree(vf->config);
 	kfree(vf);
+}
+
+static void virtio_fake_cleanup(void *data)
+{
+	struct virtio_fake *vf = data;
+	struct kunit *test = vf->test;
+	bool released = false;
+
+	if (!virtio_fake_is_abandoned(vf)) {
+		virtio_fake_delay_interrupts(vf, false);
+		virtio_fake_mute(vf, false);
+		virtio_fake_stall(vf, VIRTIO_FAKE_ALL, false);
+		virtio_fake_lose_notifications(vf, 0);
+		virtio_fake_hold_notifications(vf, false);
+
+		released = virtio_fake_unplug(vf);
+		KUNIT_EXPECT_TRUE_MSG(test, released, "the virtio device is not released");
+		KUNIT_EXPECT_NULL_MSG(test, vf->hole.child,
+				      "the shared memory region is still claimed");
+	}
+	KUNIT_EXPECT_EQ_MSG(test, debug_locks, vf->debug_locks, "see the kernel log");
+	KUNIT_EXPECT_EQ_MSG(test, virtio_fake_violations(vf), 0, "first violation: %s",
+			    virtio_fake_violation(vf));
+
+	/* A driver that still holds the device may use all of the fake. */
+	if (released)
+		virtio_fake_free(vf);
+	else
+		virtio_fake_abandon(vf);
 }
 
 /*
@@ -1323,16 +1357,16 @@ static void virtio_fake_place_shm(struct virtio_fake *vf)
  * @p: the properties of the device, which are copied
  *
  * The device is not registered yet, see virtio_fake_plug(). At the end of the test, all faults are
- * undone and the device is unplugged. The test fails if the device is not released then, if the
- * driver has violated a rule, or if lock debugging has reported something.
+ * undone and the device is unplugged and freed. The test fails if the device is not released then,
+ * if the driver has violated a rule, or if lock debugging has reported something.
  *
  * Return: the device.
  */
 struct virtio_fake *virtio_fake_create(struct kunit *test, const struct virtio_fake_params *p)
 {
 	static atomic_t serial = ATOMIC_INIT(0);
-	struct virtio_fake *vf;
 	struct device *parent;
+	struct virtio_fake *vf;
 	char name[32];
 	int ret;
 
@@ -1342,12 +1376,9 @@ struct virtio_fake *virtio_fake_create(struct kunit *test, const struct virtio_f
 	KUNIT_ASSERT_TRUE(test, is_power_of_2(p->vq_num));
 	KUNIT_ASSERT_EQ(test, p->features & VIRTIO_FAKE_UNSUPPORTED, 0);
 
-	/* Two kunit devices of one name cannot be registered. */
-	scnprintf(name, sizeof(name), "%s%d", p->name, atomic_inc_return(&serial));
-	parent = kunit_device_register(test, name);
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, parent);
-
 	vf = kzalloc_obj(*vf);
+	if (!vf && p->ops->release)
+		p->ops->release(p->priv);
 	KUNIT_ASSERT_NOT_NULL(test, vf);
 	vf->test = test;
 	vf->debug_locks = debug_locks;
@@ -1360,15 +1391,22 @@ struct virtio_fake *virtio_fake_create(struct kunit *test, const struct virtio_f
 	mutex_init(&vf->lock);
 	INIT_LIST_HEAD(&vf->reqs);
 	spin_lock_init(&vf->event_lock);
-	virtgpu_kunit_hrtimer_setup(&vf->irq_timer, virtio_fake_handle_irq);
+	hrtimer_setup(&vf->irq_timer, virtio_fake_handle_irq, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 	spin_lock_init(&vf->config_lock);
 	spin_lock_init(&vf->violation_lock);
 	init_waitqueue_head(&vf->wait);
 	ret = kunit_add_action_or_reset(test, virtio_fake_cleanup, vf);
 	KUNIT_ASSERT_EQ(test, ret, 0);
 
-	/* A kunit device has neither. */
-	vf->parent = get_device(parent);
+	/*
+	 * Not a kunit device: KUnit would unregister it even if a stuck task holds its lock. Two
+	 * devices of one name cannot be registered.
+	 */
+	scnprintf(name, sizeof(name), "%s%d", p->name, atomic_inc_return(&serial));
+	parent = root_device_register(name);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, parent);
+	vf->parent = parent;
+	vf->parent->dma_mask = &vf->parent->coherent_dma_mask;
 	vf->parent->dma_parms = &vf->dma_parms;
 	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(vf->parent, DMA_BIT_MASK(64)), 0);
 
@@ -1431,7 +1469,7 @@ struct virtio_device *virtio_fake_vdev(struct virtio_fake *vf)
  * virtio_fake_parent - the parent of the virtio device
  * @vf: the device
  *
- * Return: the parent, which does DMA. It lives until the end of the test.
+ * Return: the parent, which does DMA. It lives as long as the fake.
  */
 struct device *virtio_fake_parent(struct virtio_fake *vf)
 {
@@ -1723,7 +1761,8 @@ static bool virtio_fake_is_idle(struct virtio_fake *vf)
 	delayed = vf->delayed;
 	spin_unlock_irqrestore(&vf->event_lock, flags);
 
-	return !(notified & ~READ_ONCE(vf->stalled)) && !READ_ONCE(vf->serving) &&
+	/* Pairs with the release in virtio_fake_serve(). */
+	return !(notified & ~READ_ONCE(vf->stalled)) && !smp_load_acquire(&vf->serving) &&
 	       (delayed || !virtio_fake_irq_under_way(vf));
 }
 
@@ -1740,6 +1779,3 @@ bool virtio_fake_idle(struct virtio_fake *vf)
 {
 	return virtio_fake_wait(vf, virtio_fake_is_idle(vf));
 }
-
-MODULE_DESCRIPTION("KUnit tests for virtio-gpu");
-MODULE_LICENSE("GPL");

@@ -14,7 +14,7 @@ struct virtio_device;
 struct virtio_fake;
 struct virtio_shm_region;
 
-/* The bound of every wait in a test, in jiffies. A wait that takes longer is a failure. */
+/* The bound of a test's wait for the driver, in jiffies. A wait that takes longer is a failure. */
 #define VIRTIO_FAKE_TIMEOUT	(10 * HZ)
 
 #define VIRTIO_FAKE_MAX_VQS	4
@@ -84,6 +84,13 @@ struct virtio_fake_ops {
 	 */
 	void (*del_vqs)(struct virtio_fake *vf);
 
+	/**
+	 * @release: The fake is freed and needs &virtio_fake_params.priv no more. Not called for an
+	 * abandoned device. Called in process context, without a lock, and also if
+	 * virtio_fake_create() fails for lack of memory.
+	 */
+	void (*release)(void *priv);
+
 	/** @config_read: The driver is about to read @len bytes of the config space. */
 	void (*config_read)(struct virtio_fake *vf, unsigned int offset, unsigned int len);
 
@@ -111,7 +118,7 @@ struct virtio_fake_ops {
  * @shm_len: length of the region in bytes, 0 for no region
  * @shm_skew: distance in bytes from a 2 MiB boundary to the start of the region
  * @ops: the device model
- * @priv: returned by virtio_fake_priv()
+ * @priv: returned by virtio_fake_priv(), valid until &virtio_fake_ops.release
  *
  * No memory stands behind the shared memory region. It is a hole in iomem_resource, which the fake
  * keeps reserved. The test is skipped if there is no such hole.
@@ -136,6 +143,8 @@ struct virtio_fake_params {
 struct virtio_fake *virtio_fake_create(struct kunit *test, const struct virtio_fake_params *p);
 int virtio_fake_plug(struct virtio_fake *vf);
 bool virtio_fake_unplug(struct virtio_fake *vf);
+void virtio_fake_abandon(struct virtio_fake *vf);
+bool virtio_fake_is_abandoned(struct virtio_fake *vf);
 int virtio_fake_freeze(struct virtio_fake *vf);
 int virtio_fake_restore(struct virtio_fake *vf);
 void virtio_fake_shutdown(struct virtio_fake *vf);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <kunit/test.h>
+#include <linux/atomic.h>
 #include <linux/delay.h>
 #include <linux/hardirq.h>
 #include <linux/ioport.h>
 #include <linux/kernel.h>
+#include <linux/kref.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
@@ -43,13 +45,13 @@ struct fake_test_buf {
 	bool done;
 };
 
-/* What the test, the driver and the device model share. */
+/* Shared by the test, the driver and the device model. The test and the device hold references. */
 struct fake_test {
+	struct kref ref;
 	struct kunit *test;
 	struct virtio_fake *vf;
 	struct virtio_fake_params params;
 	u8 config[FAKE_TEST_CONFIG_LEN];
-	/* They outlive the device, which may access them until it is unplugged. */
 	struct fake_test_buf *bufs;
 	unsigned int num_bufs;
 
@@ -82,6 +84,23 @@ struct fake_test {
 
 /* The driver cannot get it from the device before probe(). */
 static struct fake_test *fake_test_current;
+
+/* Number of structures. One is left if a device was abandoned. */
+static atomic_t fake_test_count = ATOMIC_INIT(0);
+
+static void fake_test_free(struct kref *ref)
+{
+	struct fake_test *t = container_of(ref, struct fake_test, ref);
+
+	kfree(t->bufs);
+	kfree(t);
+	atomic_dec(&fake_test_count);
+}
+
+static void fake_test_drop_ref(void *t)
+{
+	kref_put(&((struct fake_test *)t)->ref, fake_test_free);
+}
 
 /*
  * Driver
@@ -339,6 +358,7 @@ static const struct virtio_fake_ops fake_test_ops = {
 	.request = fake_test_request,
 	.reset = fake_test_reset,
 	.drop = fake_test_drop,
+	.release = fake_test_drop_ref,
 	.config_read = fake_test_config_read,
 	.config_write = fake_test_config_write,
 };
@@ -372,6 +392,7 @@ static bool fake_test_has(struct fake_test *t, unsigned int bit)
 
 static void fake_test_create(struct fake_test *t)
 {
+	kref_get(&t->ref);
 	t->vf = virtio_fake_create(t->test, &t->params);
 }
 
@@ -1135,12 +1156,19 @@ static int fake_test_init(struct kunit *test)
 {
 	const struct fake_test_ring *ring = test->param_value;
 	struct fake_test *t;
+	int ret;
 
-	t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+	t = kzalloc_obj(*t);
 	if (!t)
 		return -ENOMEM;
 
-	t->bufs = kunit_kcalloc(test, FAKE_TEST_NUM_BUFS, sizeof(*t->bufs), GFP_KERNEL);
+	atomic_inc(&fake_test_count);
+	kref_init(&t->ref);
+	ret = kunit_add_action_or_reset(test, fake_test_drop_ref, t);
+	if (ret)
+		return ret;
+
+	t->bufs = kzalloc_objs(*t->bufs, FAKE_TEST_NUM_BUFS);
 	if (!t->bufs)
 		return -ENOMEM;
 
@@ -1174,7 +1202,8 @@ static int fake_test_suite_init(struct kunit_suite *suite)
 
 static void fake_test_suite_exit(struct kunit_suite *suite)
 {
-	if (fake_test_driver.driver.p)
+	/* The driver core would wait for a task that is stuck in the driver. */
+	if (fake_test_driver.driver.p && !atomic_read(&fake_test_count))
 		unregister_virtio_driver(&fake_test_driver);
 }
 

@@ -7,8 +7,6 @@
 #include <linux/completion.h>
 #include <linux/sizes.h>
 
-#include <drm/drm_vma_manager.h>
-
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
 
@@ -17,54 +15,6 @@ struct vram_data {
 	u32 ctx_id;
 	struct virtio_gpu_vram_waiter first, second;
 };
-
-static bool is_completion_waiter(struct completion *done, struct task_struct *task)
-{
-	struct swait_queue *waiter;
-	unsigned long flags;
-	bool found = false;
-
-	raw_spin_lock_irqsave(&done->wait.lock, flags);
-	list_for_each_entry(waiter, &done->wait.task_list, task_list)
-		found |= waiter->task == task;
-	raw_spin_unlock_irqrestore(&done->wait.lock, flags);
-
-	return found;
-}
-
-static bool is_blob_waiter(struct virtio_gpu_device *vgdev, struct drm_gem_object *obj,
-			   struct task_struct *task)
-{
-	struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
-	struct virtio_gpu_vram_waiter *waiter;
-	bool found = false;
-
-	if (!bo->host3d_blob || bo->guest_blob)
-		return false;
-
-	spin_lock(&vgdev->host_visible_lock);
-	list_for_each_entry(waiter, &to_virtio_gpu_vram(bo)->map_waiters, node)
-		found |= is_completion_waiter(&waiter->done, task);
-	spin_unlock(&vgdev->host_visible_lock);
-
-	return found;
-}
-
-/* Overrides the helper: this driver has a list of waiters for each blob. */
-bool virtgpu_kunit_waits_for_mapping(struct virtio_gpu_device *vgdev, struct task_struct *task)
-{
-	struct drm_vma_offset_manager *mgr = vgdev->ddev->vma_offset_manager;
-	struct drm_mm_node *node;
-	bool found = false;
-
-	read_lock(&mgr->vm_lock);
-	drm_mm_for_each_node(node, &mgr->vm_addr_space_mm)
-		found |= is_blob_waiter(vgdev, container_of(node, struct drm_gem_object,
-							    vma_node.vm_node), task);
-	read_unlock(&mgr->vm_lock);
-
-	return found;
-}
 
 /* Blobs in host memory belong to a context, which the first blob of a file creates. */
 static struct virtgpu_kunit *init_context(struct kunit *test,
@@ -75,8 +25,7 @@ static struct virtgpu_kunit *init_context(struct kunit *test,
 	struct drm_file *priv;
 	struct vram_data *data;
 
-	data = kunit_kzalloc(test, sizeof(*data), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, data);
+	data = virtgpu_kunit_zalloc(k, sizeof(*data));
 	virtgpu_kunit_delete(k, virtgpu_kunit_blob_of(k, SIZE, 0, EAGER));
 	priv = k->file->private_data;
 	vfpriv = priv->driver_priv;

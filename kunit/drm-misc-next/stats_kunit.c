@@ -20,7 +20,6 @@
 #include <drm/drm_prime.h>
 
 #include "../virtgpu_drv.h"
-#include "virtgpu_kunit_base.h"
 #include "virtgpu_kunit_helpers.h"
 
 #define SUBMIT		VIRTIO_GPU_CMD_SUBMIT_3D
