@@ -43,7 +43,8 @@ static void probe_sends_no_command(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, k->vgdev->has_host_visible);
 	KUNIT_EXPECT_EQ(test, k->vgdev->host_visible_region.addr,
 			virtgpu_fake_window(k->fake)->addr);
-	KUNIT_EXPECT_EQ(test, k->vgdev->host_visible_region.len, SZ_1M);
+	KUNIT_EXPECT_EQ(test, k->vgdev->host_visible_region.len,
+			virtgpu_fake_defaults.window);
 
 	virtgpu_kunit_settle(k);
 	KUNIT_EXPECT_TRUE(test, virtgpu_fake_unplug(k->fake));
@@ -132,6 +133,7 @@ static void device_variant_works(struct kunit *test)
 {
 	const struct variant_param *p = test->param_value;
 	struct virtgpu_fake_params params = virtgpu_kunit_params(p->without);
+	const struct virtgpu_cmd *cmd;
 	struct virtgpu_kunit *k;
 
 	params.vq_num = p->vq_num ?: params.vq_num;
@@ -139,7 +141,9 @@ static void device_variant_works(struct kunit *test)
 	params.window_skew = p->window_skew;
 	k = virtgpu_kunit_init_with(test, &params);
 	use_blob(k);
-	KUNIT_EXPECT_EQ(test, virtgpu_fake_nth(k->fake, MAP_BLOB, 0)->indirect,
+	cmd = virtgpu_fake_nth(k->fake, MAP_BLOB, 0);
+	KUNIT_ASSERT_NOT_NULL(test, cmd);
+	KUNIT_EXPECT_EQ(test, cmd->indirect,
 			!(p->without & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC)));
 }
 
@@ -356,13 +360,14 @@ static void muted_device_raises_no_interrupt(struct kunit *test)
 
 static long create_many_fn(void *data)
 {
+	struct virtgpu_kunit *k = data;
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < 16 && !ret; i++) {
 		struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_host_blob(SIZE, 0, 0);
 
-		ret = virtgpu_kunit_create(data, &rc);
+		ret = virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, &rc);
 	}
 
 	return ret;

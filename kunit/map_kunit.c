@@ -540,8 +540,9 @@ struct map_data {
 static long map_ioctl_fn(void *data)
 {
 	struct map_data *map = data;
+	struct drm_virtgpu_map arg = { .handle = map->handle };
 
-	return virtgpu_kunit_map_ioctl(map->k, map->handle, NULL);
+	return virtgpu_kunit_ioctl(map->k->file, DRM_IOCTL_VIRTGPU_MAP, &arg);
 }
 
 /* A task that is killed in DRM_IOCTL_VIRTGPU_MAP leaves a blob that others can map. */

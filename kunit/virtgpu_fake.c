@@ -104,7 +104,7 @@ const struct virtgpu_fake_params virtgpu_fake_defaults = {
 		    BIT_ULL(VIRTIO_GPU_F_RESOURCE_BLOB) |
 		    BIT_ULL(VIRTIO_GPU_F_CONTEXT_INIT),
 	.vq_num = 64,
-	.window = SZ_1M,
+	.window = 256 * PAGE_SIZE,
 	.map_info = VIRTIO_GPU_MAP_CACHE_CACHED,
 };
 
@@ -270,6 +270,11 @@ static void virtgpu_fake_request(struct virtio_fake *vf, struct virtio_fake_req 
 	if (f->model.violation[0])
 		virtio_fake_violate(vf, "%s", f->model.violation);
 
+	/* The response may wake a task that counts the commands. */
+	WRITE_ONCE(f->seen[virtgpu_fake_slot(cmd->type)],
+		   f->seen[virtgpu_fake_slot(cmd->type)] + 1);
+	WRITE_ONCE(f->num_seen, f->num_seen + 1);
+
 	script = &f->script[virtgpu_fake_slot(cmd->type)];
 	resp = f->decide ? f->decide(f->decide_data, cmd) : 0;
 	if (script->hold) {
@@ -278,10 +283,6 @@ static void virtgpu_fake_request(struct virtio_fake *vf, struct virtio_fake_req 
 	} else {
 		virtgpu_fake_complete_locked(f, fcmd, resp ?: virtgpu_fake_scripted(script));
 	}
-
-	WRITE_ONCE(f->seen[virtgpu_fake_slot(cmd->type)],
-		   f->seen[virtgpu_fake_slot(cmd->type)] + 1);
-	WRITE_ONCE(f->num_seen, f->num_seen + 1);
 	virtio_fake_wake(vf);
 }
 
@@ -877,7 +878,7 @@ void virtgpu_fake_respond_at_reset(struct virtgpu_fake *f)
  * on
  * @f: the device
  *
- * This ends all waits for the device: it takes commands and raises interrupts again, too.
+ * The device also takes commands, acts on held notifications and raises muted interrupts again.
  */
 void virtgpu_fake_clear_script(struct virtgpu_fake *f)
 {

@@ -206,7 +206,7 @@ static int virtgpu_kunit_thread_fn(void *data)
 	long ret;
 
 	allow_signal(SIGKILL);
-	ret = virtgpu_kunit_get_mm(thread->k->test);
+	ret = thread->has_mm ? virtgpu_kunit_get_mm(thread->k->test) : 0;
 	if (!ret)
 		ret = thread->fn(thread->data);
 	if (!virtgpu_kunit_returned(thread)) {
@@ -234,6 +234,7 @@ static struct virtgpu_kunit_thread *virtgpu_kunit_alloc_thread(struct virtgpu_ku
 	thread->k = k;
 	thread->fn = fn;
 	thread->data = data;
+	thread->has_mm = true;
 	init_completion(&thread->returned);
 	init_completion(&thread->ended);
 	init_completion(&thread->unmap);
@@ -288,24 +289,29 @@ struct virtgpu_kunit_thread *virtgpu_kunit_run(struct virtgpu_kunit *k, const ch
 /*
  * Call a function that may block forever in a driver that is broken. May be called at the end of a
  * test, and so does not assert. As for virtgpu_kunit_run(), @data outlives a stuck function.
+ * Returns the return value of the function, or -ETIMEDOUT, in which case the test fails.
  */
-static bool virtgpu_kunit_call(struct virtgpu_kunit *k, const char *name, long (*fn)(void *data),
+static long virtgpu_kunit_call(struct virtgpu_kunit *k, const char *name, long (*fn)(void *data),
 			       void *data)
 {
 	struct virtgpu_kunit_thread *thread = virtgpu_kunit_alloc_thread(k, fn, data);
-	bool ok;
+	long ret = -ETIMEDOUT;
 
+	if (thread)
+		thread->has_mm = false;
 	if (!thread || virtgpu_kunit_start(thread, name)) {
 		KUNIT_FAIL(k->test, "no thread to %s", name);
-		return false;
+		return -ENOMEM;
 	}
 
-	ok = wait_for_completion_timeout(&thread->ended, VIRTIO_FAKE_TIMEOUT);
-	KUNIT_EXPECT_TRUE_MSG(k->test, ok, "%s does not return", name);
-	if (ok)
+	if (wait_for_completion_timeout(&thread->ended, VIRTIO_FAKE_TIMEOUT)) {
+		ret = thread->result;
 		virtgpu_kunit_join(thread);
+	} else {
+		KUNIT_FAIL(k->test, "%s does not return", name);
+	}
 
-	return ok;
+	return ret;
 }
 
 /**
@@ -510,6 +516,10 @@ static void virtgpu_kunit_destroy(struct virtgpu_kunit *k)
 	struct virtgpu_kunit_file *kfile, *tmp;
 	bool unplugged;
 
+	/* A call into the driver has not returned: virtio_fake has failed the test. */
+	if (virtio_fake_is_abandoned(virtgpu_fake_virtio(k->fake)))
+		return;
+
 	list_for_each_entry_safe(kfile, tmp, &k->files, node) {
 		if (list_empty(&k->threads))
 			virtgpu_kunit_close(k, kfile->file);
@@ -521,8 +531,11 @@ static void virtgpu_kunit_destroy(struct virtgpu_kunit *k)
 		virtio_fake_abandon(virtgpu_fake_virtio(k->fake));
 		return;
 	}
-	/* what a case leaves that has failed is not of interest */
-	if (READ_ONCE(k->test->status) != KUNIT_FAILURE)
+	/*
+	 * What a case leaves that has failed is not of interest. With a display, a client in the
+	 * kernel may have a framebuffer until the unplug.
+	 */
+	if (READ_ONCE(k->test->status) != KUNIT_FAILURE && !k->vgdev->num_scanouts)
 		virtgpu_kunit_expect_clean(k);
 
 	unplugged = virtgpu_fake_unplug(k->fake);
@@ -713,6 +726,9 @@ void virtgpu_kunit_close(struct virtgpu_kunit *k, struct file *file)
  * @cmd: DRM_IOCTL_VIRTGPU_*
  * @arg: the whole argument
  *
+ * Runs in the calling thread. If the driver may wait, then call this function in a thread of its
+ * own, see virtgpu_kunit_run().
+ *
  * Return: return value of the ioctl.
  */
 int virtgpu_kunit_ioctl(struct file *file, unsigned int cmd, void *arg)
@@ -723,6 +739,36 @@ int virtgpu_kunit_ioctl(struct file *file, unsigned int cmd, void *arg)
 	desc = &priv->minor->dev->driver->ioctls[_IOC_NR(cmd) - DRM_COMMAND_BASE];
 
 	return drm_ioctl_kernel(file, desc->func, arg, desc->flags);
+}
+
+struct virtgpu_kunit_ioctl_data {
+	struct file *file;
+	unsigned int cmd;
+	u8 arg[] __aligned(8);
+};
+
+static long virtgpu_kunit_ioctl_fn(void *data)
+{
+	struct virtgpu_kunit_ioctl_data *ioctl = data;
+
+	return virtgpu_kunit_ioctl(ioctl->file, ioctl->cmd, ioctl->arg);
+}
+
+/* For the test's own thread. Returns -ETIMEDOUT if the driver does not return: the test fails. */
+static int virtgpu_kunit_call_ioctl(struct virtgpu_kunit *k, unsigned int cmd, void *arg)
+{
+	struct virtgpu_kunit_ioctl_data *ioctl;
+	int ret;
+
+	ioctl = virtgpu_kunit_zalloc(k, struct_size(ioctl, arg, _IOC_SIZE(cmd)));
+	ioctl->file = k->file;
+	ioctl->cmd = cmd;
+	memcpy(ioctl->arg, arg, _IOC_SIZE(cmd));
+	ret = virtgpu_kunit_call(k, "ioctl", virtgpu_kunit_ioctl_fn, ioctl);
+	if (ret != -ETIMEDOUT)
+		memcpy(arg, ioctl->arg, _IOC_SIZE(cmd));
+
+	return ret;
 }
 
 /**
@@ -820,11 +866,13 @@ struct drm_virtgpu_resource_create_blob virtgpu_kunit_guest_blob(u64 size, u32 f
  * @k: the fixture
  * @rc: the argument; bo_handle and res_handle are filled in
  *
- * Return: return value of the ioctl.
+ * For the test's own thread.
+ *
+ * Return: return value of the ioctl, -ETIMEDOUT if it does not return: the test fails.
  */
 int virtgpu_kunit_create(struct virtgpu_kunit *k, struct drm_virtgpu_resource_create_blob *rc)
 {
-	return virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, rc);
+	return virtgpu_kunit_call_ioctl(k, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, rc);
 }
 
 /**
@@ -879,18 +927,43 @@ u32 virtgpu_kunit_fill_window(struct virtgpu_kunit *k)
  * @handle: the blob
  * @offset: filled in with the offset for mmap() if the ioctl succeeds; may be NULL
  *
- * Return: return value of the ioctl.
+ * For the test's own thread.
+ *
+ * Return: return value of the ioctl, -ETIMEDOUT if it does not return: the test fails.
  */
 int virtgpu_kunit_map_ioctl(struct virtgpu_kunit *k, u32 handle, u64 *offset)
 {
 	struct drm_virtgpu_map map = { .handle = handle };
 	int ret;
 
-	ret = virtgpu_kunit_ioctl(k->file, DRM_IOCTL_VIRTGPU_MAP, &map);
+	ret = virtgpu_kunit_call_ioctl(k, DRM_IOCTL_VIRTGPU_MAP, &map);
 	if (!ret && offset)
 		*offset = map.offset;
 
 	return ret;
+}
+
+struct virtgpu_kunit_delete_data {
+	struct file *file;
+	u32 handle;
+};
+
+static long virtgpu_kunit_delete_fn(void *data)
+{
+	struct virtgpu_kunit_delete_data *delete = data;
+
+	return drm_gem_handle_delete(delete->file->private_data, delete->handle);
+}
+
+static struct virtgpu_kunit_delete_data *virtgpu_kunit_delete_data(struct virtgpu_kunit *k,
+								   u32 handle)
+{
+	struct virtgpu_kunit_delete_data *delete = virtgpu_kunit_zalloc(k, sizeof(*delete));
+
+	delete->file = k->file;
+	delete->handle = handle;
+
+	return delete;
 }
 
 /**
@@ -902,7 +975,8 @@ int virtgpu_kunit_map_ioctl(struct virtgpu_kunit *k, u32 handle, u64 *offset)
  */
 void virtgpu_kunit_delete(struct virtgpu_kunit *k, u32 handle)
 {
-	KUNIT_EXPECT_EQ(k->test, drm_gem_handle_delete(k->file->private_data, handle), 0);
+	KUNIT_EXPECT_EQ(k->test, virtgpu_kunit_call(k, "delete", virtgpu_kunit_delete_fn,
+						    virtgpu_kunit_delete_data(k, handle)), 0);
 	virtgpu_kunit_settle(k);
 }
 
@@ -982,7 +1056,8 @@ static long virtgpu_kunit_create_fn(void *data)
 {
 	struct virtgpu_kunit_create_data *create = data;
 
-	return virtgpu_kunit_create(create->k, &create->rc);
+	return virtgpu_kunit_ioctl(create->k->file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB,
+				   &create->rc);
 }
 
 /**
@@ -1005,18 +1080,6 @@ struct virtgpu_kunit_thread *virtgpu_kunit_create_start(struct virtgpu_kunit *k,
 	return virtgpu_kunit_run(k, "create", virtgpu_kunit_create_fn, create);
 }
 
-struct virtgpu_kunit_delete_data {
-	struct virtgpu_kunit *k;
-	u32 handle;
-};
-
-static long virtgpu_kunit_delete_fn(void *data)
-{
-	struct virtgpu_kunit_delete_data *delete = data;
-
-	return drm_gem_handle_delete(delete->k->file->private_data, delete->handle);
-}
-
 /**
  * virtgpu_kunit_delete_start - close a handle in a thread
  * @k: the fixture
@@ -1026,13 +1089,8 @@ static long virtgpu_kunit_delete_fn(void *data)
  */
 struct virtgpu_kunit_thread *virtgpu_kunit_delete_start(struct virtgpu_kunit *k, u32 handle)
 {
-	struct virtgpu_kunit_delete_data *delete;
-
-	delete = virtgpu_kunit_zalloc(k, sizeof(*delete));
-	delete->k = k;
-	delete->handle = handle;
-
-	return virtgpu_kunit_run(k, "delete", virtgpu_kunit_delete_fn, delete);
+	return virtgpu_kunit_run(k, "delete", virtgpu_kunit_delete_fn,
+				 virtgpu_kunit_delete_data(k, handle));
 }
 
 /*

@@ -72,7 +72,8 @@ struct virtgpu_kunit {
  * struct virtgpu_kunit_thread - a function that runs beside the test
  * @k: the fixture
  * @node: entry in &virtgpu_kunit.threads
- * @task: the task, with a reference. It has an mm of its own and can be killed.
+ * @task: the task, with a reference. It can be killed.
+ * @has_mm: the task has an mm of its own
  * @fn: the function
  * @data: argument of the function
  * @result: return value of the function; of mmap() zero or an errno
@@ -89,6 +90,7 @@ struct virtgpu_kunit_thread {
 	struct virtgpu_kunit *k;
 	struct list_head node;
 	struct task_struct *task;
+	bool has_mm;
 	long (*fn)(void *data);
 	void *data;
 	long result;

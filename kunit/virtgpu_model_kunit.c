@@ -21,7 +21,7 @@
 #define BAD_RESOURCE	VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID
 #define BAD_CONTEXT	VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID
 #define BAD_PARAMETER	VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
-#define WINDOW		SZ_1M
+#define WINDOW		(256 * PAGE_SIZE)
 #define SIZE		(2 * PAGE_SIZE)
 
 /* Let the GPU carry out a command. Returns the error, or 0. */
@@ -149,9 +149,9 @@ static void create_against_alignment_is_violation(struct kunit *test)
 {
 	struct virtgpu_model *model = test->priv;
 
-	model->blob_alignment = SZ_64K;
+	model->blob_alignment = 16 * PAGE_SIZE;
 	expect_violation(test, create(model, 3, PAGE_SIZE), BAD_PARAMETER);
-	KUNIT_EXPECT_EQ(test, create(model, 3, SZ_64K), 0);
+	KUNIT_EXPECT_EQ(test, create(model, 3, 16 * PAGE_SIZE), 0);
 }
 
 static void create_of_host_blob_without_context_is_violation(struct kunit *test)
@@ -215,7 +215,7 @@ static void map_against_alignment_is_violation(struct kunit *test)
 {
 	struct virtgpu_model *model = test->priv;
 
-	model->blob_alignment = SZ_64K;
+	model->blob_alignment = 16 * PAGE_SIZE;
 	expect_violation(test, map(model, 2, SIZE), BAD_PARAMETER);
 }
 
@@ -243,7 +243,7 @@ static void map_over_range_of_pending_cmd_is_violation(struct kunit *test)
 
 static void map_that_fails_changes_nothing(struct kunit *test)
 {
-	const struct virtgpu_cmd cmd = { .type = MAP_BLOB, .resource_id = 2, .offset = SZ_64K };
+	const struct virtgpu_cmd cmd = { .type = MAP_BLOB, .resource_id = 2, .offset = SIZE };
 	struct virtgpu_model *model = test->priv;
 
 	KUNIT_EXPECT_EQ(test, virtgpu_model_begin(model, &cmd), 0);

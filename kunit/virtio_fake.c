@@ -72,8 +72,9 @@
  * Each call into the driver runs in a thread of its own (plug, unplug, freeze, restore, shutdown).
  * If the driver does not return within VIRTIO_FAKE_TIMEOUT, then the test fails and goes on, and
  * the device is abandoned: the thread may use it at any time, so the device, the data of its model
- * and the module stay in memory. The waits in virtio_config_ops have no bound of their own, like
- * those of a real transport.
+ * and the module stay in memory. The device also stays registered: a reboot waits for the thread if
+ * that holds a device lock. The waits in virtio_config_ops have no bound of their own, like those
+ * of a real transport.
  */
 
 /* The bit of the config change interrupt, beside those of the virtqueues. */
@@ -361,6 +362,8 @@ static void virtio_fake_deliver_irq(struct virtio_fake *vf)
 static void virtio_fake_raise_irq(struct virtio_fake *vf, unsigned long bits)
 {
 	atomic_or(bits, &vf->irq_pending);
+	/* Pairs with virtio_fake_delay_interrupts(): one of the two delivers the interrupt. */
+	smp_mb__after_atomic();
 	if (!READ_ONCE(vf->delayed))
 		virtio_fake_deliver_irq(vf);
 }
@@ -1182,14 +1185,27 @@ bool virtio_fake_is_plugged(struct virtio_fake *vf)
 }
 
 #ifdef CONFIG_PM_SLEEP
+/* The PM core holds the lock, too. */
 static int virtio_fake_do_freeze(struct virtio_fake *vf)
 {
-	return virtio_device_freeze(vf->vdev);
+	int ret;
+
+	device_lock(&vf->vdev->dev);
+	ret = virtio_device_freeze(vf->vdev);
+	device_unlock(&vf->vdev->dev);
+
+	return ret;
 }
 
 static int virtio_fake_do_restore(struct virtio_fake *vf)
 {
-	return virtio_device_restore(vf->vdev);
+	int ret;
+
+	device_lock(&vf->vdev->dev);
+	ret = virtio_device_restore(vf->vdev);
+	device_unlock(&vf->vdev->dev);
+
+	return ret;
 }
 #else
 static int virtio_fake_do_freeze(struct virtio_fake *vf)
@@ -1219,7 +1235,7 @@ static int virtio_fake_call_plugged(struct virtio_fake *vf, const char *name,
  * @vf: the device, which must be plugged
  *
  * Return: what the driver returns, -EOPNOTSUPP without CONFIG_PM_SLEEP, -ETIMEDOUT if the driver
- * does not return.
+ * does not return, see virtio_fake_is_abandoned().
  */
 int virtio_fake_freeze(struct virtio_fake *vf)
 {
@@ -1325,7 +1341,7 @@ static void virtio_fake_cleanup(void *data)
 			    virtio_fake_violation(vf));
 
 	/* A driver that still holds the device may use all of the fake. */
-	if (released)
+	if (released && !vf->hole.child)
 		virtio_fake_free(vf);
 	else
 		virtio_fake_abandon(vf);
@@ -1665,6 +1681,8 @@ void virtio_fake_delay_interrupts(struct virtio_fake *vf, bool delay)
 	WRITE_ONCE(vf->delayed, delay);
 	spin_unlock_irqrestore(&vf->event_lock, flags);
 
+	/* Pairs with virtio_fake_raise_irq(). */
+	smp_mb();
 	if (!delay)
 		virtio_fake_deliver_irq(vf);
 }
