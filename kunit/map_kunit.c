@@ -295,6 +295,92 @@ static void part_of_blob_can_be_mapped(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 }
 
+/* A host that rejects offset 0, or all offsets that are not multiples of its pages. */
+static u32 reject_offset_zero(void *data, const struct virtgpu_cmd *cmd)
+{
+	return cmd->type == MAP_BLOB && !cmd->offset ? VIRTIO_GPU_RESP_ERR_UNSPEC : 0;
+}
+
+static u32 reject_small_pages(void *data, const struct virtgpu_cmd *cmd)
+{
+	return cmd->type == MAP_BLOB && cmd->offset % SZ_64K ? VIRTIO_GPU_RESP_ERR_UNSPEC : 0;
+}
+
+static const struct offset_param {
+	const char *name;
+	u32 (*decide)(void *data, const struct virtgpu_cmd *cmd);
+} offset_params[] = {
+	{ "offset zero", reject_offset_zero },
+	{ "multiples of small pages", reject_small_pages },
+};
+
+KUNIT_ARRAY_PARAM_DESC(offset, offset_params, name);
+
+/* A blob whose range the host has rejected is mapped elsewhere by the next mmap(). */
+static void rejected_range_is_not_tried_again(struct kunit *test)
+{
+	const struct offset_param *p = test->param_value;
+	struct virtgpu_kunit *k = test->priv;
+	struct virtgpu_kunit_thread *m;
+	unsigned int i, failed = 0;
+	u32 handle;
+	int ret;
+
+	virtgpu_fake_decide(k->fake, p->decide, NULL);
+	for (i = 0; i < 3; i++) {
+		handle = virtgpu_kunit_blob(k, DEFER);
+		m = virtgpu_kunit_mmap_start(k, handle);
+		ret = virtgpu_kunit_result(m);
+		if (ret) {
+			KUNIT_EXPECT_EQ(test, ret, -EIO);
+			failed++;
+			m = virtgpu_kunit_mmap_start(k, handle);
+			KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(m), 0);
+		}
+	}
+	KUNIT_EXPECT_GE(test, failed, 1);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_mapped(k->fake), 3);
+}
+
+/* Blobs that the host never maps leave nothing, and no UNMAP_BLOB is sent for them. */
+static void many_rejected_blobs_leave_nothing(struct kunit *test)
+{
+	struct virtgpu_kunit *k = test->priv;
+	unsigned int i;
+	u32 handle;
+
+	virtgpu_fake_respond(k->fake, MAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 0);
+	for (i = 0; i < 200; i++) {
+		handle = virtgpu_kunit_blob(k, i % 2 ? EAGER : DEFER);
+		KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -EIO);
+		virtgpu_kunit_delete(k, handle);
+	}
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNMAP_BLOB), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 0);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
+}
+
+/* A client that has no context yet is served like others when the window is full. */
+static void full_window_is_error_for_new_client(struct kunit *test)
+{
+	struct virtgpu_kunit *k = test->priv;
+	u32 filler = virtgpu_kunit_fill_window(k);
+	struct file *first = k->file;
+	struct drm_virtgpu_resource_create_blob rc;
+	u32 handle;
+
+	k->file = virtgpu_kunit_open(k);
+	rc = virtgpu_kunit_host_blob(SIZE, MAPPABLE, EAGER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_create(k, &rc), -ENOSPC);
+	handle = virtgpu_kunit_blob(k, DEFER);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), -ENOSPC);
+
+	swap(k->file, first);
+	virtgpu_kunit_delete(k, filler);
+	swap(k->file, first);
+	KUNIT_EXPECT_EQ(test, virtgpu_kunit_mmap(k, handle), 0);
+}
+
 /* mmap() fails while the window is full, and works when there is space again. */
 static void mmap_fails_when_window_is_full(struct kunit *test)
 {
@@ -735,6 +821,9 @@ static struct kunit_case map_cases[] = {
 	KUNIT_CASE_PARAM(mmap_maps_pages_of_range, hint_gen_params),
 	KUNIT_CASE_PARAM(mmap_caching_follows_map_info, caching_gen_params),
 	KUNIT_CASE(part_of_blob_can_be_mapped),
+	KUNIT_CASE_PARAM(rejected_range_is_not_tried_again, offset_gen_params),
+	KUNIT_CASE(many_rejected_blobs_leave_nothing),
+	KUNIT_CASE(full_window_is_error_for_new_client),
 	KUNIT_CASE(mmap_fails_when_window_is_full),
 	KUNIT_CASE(mmap_fails_when_window_is_too_small),
 	KUNIT_CASE_PARAM(mmap_is_retried_after_error_response, error_gen_params),

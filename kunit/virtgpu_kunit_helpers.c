@@ -78,15 +78,16 @@ static bool virtgpu_kunit_is_blob_waiter(struct virtio_gpu_device *vgdev,
 					 struct drm_gem_object *obj, struct task_struct *task)
 {
 	struct virtio_gpu_object *bo = gem_to_virtio_gpu_obj(obj);
-	struct virtio_gpu_vram_waiter *waiter;
+	struct virtio_gpu_vram_mapping *mapping;
 	bool found = false;
 
 	if (!bo->host3d_blob || bo->guest_blob)
 		return false;
 
 	spin_lock(&vgdev->host_visible_lock);
-	list_for_each_entry(waiter, &to_virtio_gpu_vram(bo)->map_waiters, node)
-		found |= virtgpu_kunit_is_completion_waiter(&waiter->done, task);
+	mapping = to_virtio_gpu_vram(bo)->mapping;
+	if (mapping)
+		found = virtgpu_kunit_is_completion_waiter(&mapping->done, task);
 	spin_unlock(&vgdev->host_visible_lock);
 
 	return found;

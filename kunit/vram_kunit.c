@@ -10,10 +10,8 @@
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
 
-/* The waiters are not on the stack, which is gone if a test fails. */
 struct vram_data {
 	u32 ctx_id;
-	struct virtio_gpu_vram_waiter first, second;
 };
 
 /* Blobs in host memory belong to a context, which the first blob of a file creates. */
@@ -84,32 +82,38 @@ static int map_deferred(struct virtgpu_kunit *k, struct virtio_gpu_object_vram *
 	return ret;
 }
 
-static int map_begin(struct virtgpu_kunit *k, struct virtio_gpu_object_vram *vram,
-		     struct virtio_gpu_vram_waiter *waiter)
+static struct virtio_gpu_vram_mapping *map_start(struct virtgpu_kunit *k,
+						 struct virtio_gpu_object_vram *vram)
 {
-	int ret = virtio_gpu_vram_map_begin(vram, waiter);
+	struct virtio_gpu_vram_mapping *mapping = virtio_gpu_vram_map_start(vram, true);
 
-	virtio_gpu_notify(k->vgdev);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(k->test, mapping);
 	virtgpu_kunit_settle(k);
+
+	return mapping;
+}
+
+/* The result of an attempt that has ended. Drops the reference to the mapping. */
+static int map_result(struct virtgpu_kunit *k, struct virtio_gpu_vram_mapping *mapping)
+{
+	int ret;
+
+	KUNIT_ASSERT_TRUE(k->test, completion_done(&mapping->done));
+	ret = virtio_gpu_vram_map_wait(k->vgdev, mapping);
+	virtio_gpu_vram_mapping_put(mapping);
 
 	return ret;
 }
 
-/* No range is reserved for the blob, and no task waits for it. */
 static void expect_unmapped(struct virtgpu_kunit *k, struct virtio_gpu_object_vram *vram)
 {
-	enum virtio_gpu_vram_map_state state;
-	bool reserved, has_waiters;
+	KUNIT_EXPECT_NULL(k->test, vram->mapping);
+}
 
-	spin_lock(&k->vgdev->host_visible_lock);
-	state = vram->map_state;
-	reserved = drm_mm_node_allocated(&vram->vram_node);
-	has_waiters = !list_empty(&vram->map_waiters);
-	spin_unlock(&k->vgdev->host_visible_lock);
-
-	KUNIT_EXPECT_EQ(k->test, state, VIRTIO_GPU_VRAM_UNMAPPED);
-	KUNIT_EXPECT_FALSE(k->test, reserved);
-	KUNIT_EXPECT_FALSE(k->test, has_waiters);
+static void expect_mapped(struct virtgpu_kunit *k, struct virtio_gpu_object_vram *vram)
+{
+	KUNIT_ASSERT_NOT_NULL(k->test, vram->mapping);
+	KUNIT_EXPECT_EQ(k->test, vram->mapping->state, VIRTIO_GPU_VRAM_MAPPED);
 }
 
 /* The creation of a blob with the hint reserves no range of the window. */
@@ -135,14 +139,15 @@ static void map_deferred_reserves_range(struct kunit *test)
 	cmd = virtgpu_fake_held_cmd(k->fake, 0);
 	KUNIT_ASSERT_NOT_NULL(test, cmd);
 	KUNIT_EXPECT_EQ(test, cmd->resource_id, vram->base.hw_res_handle);
+	KUNIT_ASSERT_NOT_NULL(test, vram->mapping);
 	KUNIT_EXPECT_EQ(test, cmd->offset,
-			vram->vram_node.start - virtgpu_fake_window(k->fake)->addr);
-	KUNIT_EXPECT_EQ(test, vram->vram_node.size, SIZE);
-	KUNIT_EXPECT_EQ(test, vram->map_state, VIRTIO_GPU_VRAM_MAPPING);
+			vram->mapping->node.start - virtgpu_fake_window(k->fake)->addr);
+	KUNIT_EXPECT_EQ(test, vram->mapping->node.size, SIZE);
+	KUNIT_EXPECT_EQ(test, vram->mapping->state, VIRTIO_GPU_VRAM_MAPPING);
 
 	virtgpu_fake_release_all(k->fake, 0);
 	virtgpu_kunit_settle(k);
-	KUNIT_EXPECT_EQ(test, vram->map_state, VIRTIO_GPU_VRAM_MAPPED);
+	expect_mapped(k, vram);
 	put_vram(k, vram);
 }
 
@@ -192,7 +197,7 @@ static void map_deferred_fails_when_window_is_full(struct kunit *test)
 
 	put_vram(k, filler);
 	KUNIT_EXPECT_EQ(test, map_deferred(k, vram), 0);
-	KUNIT_EXPECT_EQ(test, vram->map_state, VIRTIO_GPU_VRAM_MAPPED);
+	expect_mapped(k, vram);
 	put_vram(k, vram);
 }
 
@@ -222,20 +227,17 @@ static void joined_attempt_has_one_result(struct kunit *test)
 	const struct resp_param *p = test->param_value;
 	struct virtgpu_kunit *k = init_context(test, NULL);
 	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, DEFER);
-	struct vram_data *data = k->priv;
+	struct virtio_gpu_vram_mapping *first, *second;
 
 	virtgpu_fake_hold(k->fake, MAP_BLOB);
-	KUNIT_ASSERT_EQ(test, map_begin(k, vram, &data->first), 0);
-	KUNIT_ASSERT_EQ(test, map_begin(k, vram, &data->second), 0);
-	KUNIT_EXPECT_FALSE(test, completion_done(&data->first.done));
-	KUNIT_EXPECT_FALSE(test, completion_done(&data->second.done));
+	first = map_start(k, vram);
+	second = map_start(k, vram);
+	KUNIT_EXPECT_FALSE(test, completion_done(&first->done));
 
 	virtgpu_fake_release_all(k->fake, p->resp);
 	virtgpu_kunit_settle(k);
-	KUNIT_ASSERT_TRUE(test, completion_done(&data->first.done));
-	KUNIT_ASSERT_TRUE(test, completion_done(&data->second.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &data->first), p->result);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &data->second), p->result);
+	KUNIT_EXPECT_EQ(test, map_result(k, first), p->result);
+	KUNIT_EXPECT_EQ(test, map_result(k, second), p->result);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 	if (p->result)
 		expect_unmapped(k, vram);
@@ -251,20 +253,18 @@ static void later_attempt_keeps_earlier_result(struct kunit *test)
 {
 	struct virtgpu_kunit *k = init_context(test, NULL);
 	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, DEFER);
-	struct vram_data *data = k->priv;
+	struct virtio_gpu_vram_mapping *first, *second;
 
 	virtgpu_fake_respond(k->fake, MAP_BLOB, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, 1);
-	KUNIT_ASSERT_EQ(test, map_begin(k, vram, &data->first), 0);
+	first = map_start(k, vram);
 	virtgpu_fake_hold(k->fake, MAP_BLOB);
-	KUNIT_ASSERT_EQ(test, map_begin(k, vram, &data->second), 0);
-	KUNIT_ASSERT_TRUE(test, completion_done(&data->first.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &data->first), -ENOMEM);
-	KUNIT_EXPECT_FALSE(test, completion_done(&data->second.done));
+	second = map_start(k, vram);
+	KUNIT_EXPECT_EQ(test, map_result(k, first), -ENOMEM);
+	KUNIT_EXPECT_FALSE(test, completion_done(&second->done));
 
 	virtgpu_fake_release_all(k->fake, 0);
 	virtgpu_kunit_settle(k);
-	KUNIT_ASSERT_TRUE(test, completion_done(&data->second.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &data->second), 0);
+	KUNIT_EXPECT_EQ(test, map_result(k, second), 0);
 	put_vram(k, vram);
 }
 
@@ -273,11 +273,10 @@ static void attempt_for_mapped_blob_is_complete(struct kunit *test)
 {
 	struct virtgpu_kunit *k = init_context(test, NULL);
 	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, EAGER);
-	struct vram_data *data = k->priv;
+	unsigned int notifications = virtgpu_fake_notifications(k->fake);
 
-	KUNIT_ASSERT_EQ(test, map_begin(k, vram, &data->first), 0);
-	KUNIT_ASSERT_TRUE(test, completion_done(&data->first.done));
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_finish(vram, &data->first), 0);
+	KUNIT_EXPECT_EQ(test, map_result(k, map_start(k, vram)), 0);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_notifications(k->fake), notifications);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
 	put_vram(k, vram);
 }
@@ -300,6 +299,62 @@ static void blob_outlives_its_map_blob(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNREF), unrefs + 1);
 }
 
+/*
+ * The range of a freed blob is not used again before the host has unmapped the blob, although the
+ * host has freed it.
+ */
+static void range_is_kept_until_unmap_response(struct kunit *test)
+{
+	struct virtgpu_kunit *k = init_context(test, NULL);
+	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, EAGER);
+	unsigned int unrefs = virtgpu_fake_count(k->fake, UNREF);
+
+	virtgpu_fake_hold(k->fake, UNMAP_BLOB);
+	put_vram(k, vram);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNREF), unrefs + 1);
+	KUNIT_EXPECT_FALSE(test, virtgpu_kunit_window_is_empty(k));
+
+	virtgpu_fake_release_all(k->fake, 0);
+	virtgpu_kunit_settle(k);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
+}
+
+/* A range that the host does not unmap is lost until the device is reset. The blob is freed. */
+static void range_is_lost_if_host_rejects_unmap(struct kunit *test)
+{
+	struct virtgpu_kunit *k = init_context(test, NULL);
+	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, EAGER);
+	unsigned int unrefs = virtgpu_fake_count(k->fake, UNREF);
+	u64 start = vram->mapping->node.start;
+
+	virtgpu_fake_respond(k->fake, UNMAP_BLOB, VIRTIO_GPU_RESP_ERR_UNSPEC, 1);
+	put_vram(k, vram);
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, UNREF), unrefs + 1);
+	/* For the model the blob is still mapped when it is freed. */
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_clear_violations(k->fake), 1);
+
+	vram = make_vram(k, SIZE, EAGER);
+	expect_mapped(k, vram);
+	KUNIT_EXPECT_NE(test, vram->mapping->node.start, start);
+	put_vram(k, vram);
+	KUNIT_EXPECT_FALSE(test, virtgpu_kunit_window_is_empty(k));
+
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
+}
+
+/* A command to unmap that has no response when the device goes leaves no range. */
+static void unmap_without_response_ends_at_unplug(struct kunit *test)
+{
+	struct virtgpu_kunit *k = init_context(test, NULL);
+	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, EAGER);
+
+	virtgpu_fake_hold(k->fake, UNMAP_BLOB);
+	put_vram(k, vram);
+	KUNIT_ASSERT_TRUE(test, virtgpu_fake_unplug(k->fake));
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
+}
+
 /* The driver uses only the caching type of map_info. */
 static void map_info_is_masked(struct kunit *test)
 {
@@ -308,7 +363,8 @@ static void map_info_is_masked(struct kunit *test)
 
 	virtgpu_fake_set_map_info(k->fake, 0xabcdef00 | VIRTIO_GPU_MAP_CACHE_WC);
 	vram = make_vram(k, SIZE, EAGER);
-	KUNIT_EXPECT_EQ(test, vram->map_info, VIRTIO_GPU_MAP_CACHE_WC);
+	expect_mapped(k, vram);
+	KUNIT_EXPECT_EQ(test, vram->mapping->map_info, VIRTIO_GPU_MAP_CACHE_WC);
 	put_vram(k, vram);
 }
 
@@ -319,10 +375,9 @@ static void map_in_broken_queue_fails(struct kunit *test)
 {
 	struct virtgpu_kunit *k = init_context(test, NULL);
 	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, DEFER);
-	struct vram_data *data = k->priv;
 
 	virtgpu_fake_break(k->fake);
-	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_begin(vram, &data->first), -EIO);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(virtio_gpu_vram_map_start(vram, true)), -EIO);
 	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_deferred(vram), -EIO);
 	virtgpu_fake_unbreak(k->fake);
 
@@ -435,6 +490,9 @@ static struct kunit_case vram_cases[] = {
 	KUNIT_CASE(later_attempt_keeps_earlier_result),
 	KUNIT_CASE(attempt_for_mapped_blob_is_complete),
 	KUNIT_CASE(blob_outlives_its_map_blob),
+	KUNIT_CASE(range_is_kept_until_unmap_response),
+	KUNIT_CASE(range_is_lost_if_host_rejects_unmap),
+	KUNIT_CASE(unmap_without_response_ends_at_unplug),
 	KUNIT_CASE(map_info_is_masked),
 	KUNIT_CASE(map_in_broken_queue_fails),
 	KUNIT_CASE(map_without_indirect_table_waits),
