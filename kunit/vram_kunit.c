@@ -85,9 +85,10 @@ static int map_deferred(struct virtgpu_kunit *k, struct virtio_gpu_object_vram *
 static struct virtio_gpu_vram_mapping *map_start(struct virtgpu_kunit *k,
 						 struct virtio_gpu_object_vram *vram)
 {
-	struct virtio_gpu_vram_mapping *mapping = virtio_gpu_vram_map_start(vram, true);
+	struct virtio_gpu_vram_mapping *mapping = virtio_gpu_vram_map_start(vram);
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(k->test, mapping);
+	virtio_gpu_notify(k->vgdev);
 	virtgpu_kunit_settle(k);
 
 	return mapping;
@@ -377,7 +378,7 @@ static void map_in_broken_queue_fails(struct kunit *test)
 	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, DEFER);
 
 	virtgpu_fake_break(k->fake);
-	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(virtio_gpu_vram_map_start(vram, true)), -EIO);
+	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(virtio_gpu_vram_map_start(vram)), -EIO);
 	KUNIT_EXPECT_EQ(test, virtio_gpu_vram_map_deferred(vram), -EIO);
 	virtgpu_fake_unbreak(k->fake);
 

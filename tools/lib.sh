@@ -128,11 +128,12 @@ touched() {
 }
 
 # apply_series GITDIR COMMIT DIR [SET...]: the sets (all of them) as commits on COMMIT, and a branch for each, in
-# the new repository DIR, of which only the files the series touches are checked out. Prints the patch that fails. am=--3way allows for
-# other context.
+# the new repository DIR, of which only the files the series touches are checked out. Prints the patch that fails. am holds
+# options for git am: --3way allows for other context.
 apply_series() {
-	local git=$1 commit=$2 dir=$3 s list
+	local git=$1 commit=$2 dir=$3 s list options
 	shift 3
+	read -ra options <<<"${am:---no-3way}"
 	g clone -q --shared --no-checkout "$git" "$dir" &&
 		touched "$patches" | sed 's,^,/,' >"$dir/.git/info/sparse-checkout" &&
 		g -C "$dir" config core.sparseCheckout true || return
@@ -145,7 +146,7 @@ apply_series() {
 	fi
 	for s; do
 		mapfile -t list < <(set_series "$patches" "$s" | sed "s,^,$patches/,")
-		g -C "$dir" am -q --no-scissors "${am:---no-3way}" --committer-date-is-author-date "${list[@]}" \
+		g -C "$dir" am -q --no-scissors "${options[@]}" --committer-date-is-author-date "${list[@]}" \
 			>"$dir/.git/am.log" 2>&1 </dev/null ||
 			{ echo "$s/$(sed -n 's/^Patch failed at //p' "$dir/.git/am.log")"; return 1; }
 		g -C "$dir" branch -f "$s"
