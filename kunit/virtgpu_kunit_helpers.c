@@ -1106,6 +1106,9 @@ static long virtgpu_kunit_mmap_fn(void *data)
 	thread->mm = current->mm;
 	addr = vm_mmap(thread->file, 0, thread->len, PROT_READ | PROT_WRITE, MAP_SHARED,
 		       thread->offset);
+	/* From here on, only the mapping holds the file. */
+	fput(thread->file);
+	thread->file = NULL;
 	if (IS_ERR_VALUE(addr))
 		return (long)addr;
 

@@ -83,10 +83,14 @@
 /* struct vhost_iotlb holds up to this many ranges. The full range takes two. */
 #define VIRTIO_FAKE_IOTLB_RANGES	2
 
-/* vringh has no packed rings, and a device model may complete requests out of order. */
+/*
+ * vringh has no packed rings, a device model may complete requests out of order, and the addresses
+ * in the rings are physical.
+ */
 #define VIRTIO_FAKE_UNSUPPORTED	(BIT_ULL(VIRTIO_F_RING_PACKED) | \
 				 BIT_ULL(VIRTIO_F_IN_ORDER) | \
 				 BIT_ULL(VIRTIO_F_NOTIFICATION_DATA) | \
+				 BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | \
 				 BIT_ULL(VIRTIO_F_RING_RESET))
 
 enum virtio_fake_state {
