@@ -618,31 +618,16 @@ static void killed_creation_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_resources(k->fake), 3);
 }
 
-struct map_data {
-	struct virtgpu_kunit *k;
-	u32 handle;
-};
-
-static long map_ioctl_fn(void *data)
-{
-	struct map_data *map = data;
-	struct drm_virtgpu_map arg = { .handle = map->handle };
-
-	return virtgpu_kunit_ioctl(map->k->file, DRM_IOCTL_VIRTGPU_MAP, &arg);
-}
-
 /* A task that is killed in DRM_IOCTL_VIRTGPU_MAP leaves a blob that others can map. */
 static void killed_map_ioctl_leaves_blob(struct kunit *test)
 {
 	struct virtgpu_kunit_thread *thread;
-	struct map_data *data;
+	struct drm_virtgpu_map map = {};
 	u32 handles[5];
 	struct virtgpu_kunit *k = init_full_ring(test, handles);
 
-	data = virtgpu_kunit_zalloc(k, sizeof(*data));
-	data->k = k;
-	data->handle = handles[4];
-	thread = virtgpu_kunit_run(k, "map", map_ioctl_fn, data);
+	map.handle = handles[4];
+	thread = virtgpu_kunit_ioctl_start(k, DRM_IOCTL_VIRTGPU_MAP, &map);
 	KUNIT_ASSERT_TRUE(test, virtgpu_kunit_wait_ring_space(thread));
 	virtgpu_kunit_kill(thread);
 	KUNIT_EXPECT_EQ(test, virtgpu_kunit_result(thread), 0);

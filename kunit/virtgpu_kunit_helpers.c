@@ -755,16 +755,40 @@ static long virtgpu_kunit_ioctl_fn(void *data)
 	return virtgpu_kunit_ioctl(ioctl->file, ioctl->cmd, ioctl->arg);
 }
 
-/* For the test's own thread. Returns -ETIMEDOUT if the driver does not return: the test fails. */
-static int virtgpu_kunit_call_ioctl(struct virtgpu_kunit *k, unsigned int cmd, void *arg)
+static struct virtgpu_kunit_ioctl_data *virtgpu_kunit_ioctl_data(struct virtgpu_kunit *k,
+								 unsigned int cmd, const void *arg)
 {
 	struct virtgpu_kunit_ioctl_data *ioctl;
-	int ret;
 
 	ioctl = virtgpu_kunit_zalloc(k, struct_size(ioctl, arg, _IOC_SIZE(cmd)));
 	ioctl->file = k->file;
 	ioctl->cmd = cmd;
 	memcpy(ioctl->arg, arg, _IOC_SIZE(cmd));
+
+	return ioctl;
+}
+
+/**
+ * virtgpu_kunit_ioctl_start - call an ioctl of the driver in a thread
+ * @k: the fixture, on whose file the ioctl is called
+ * @cmd: DRM_IOCTL_VIRTGPU_*
+ * @arg: the whole argument, which is copied
+ *
+ * Return: the thread, which may be blocked in the ioctl.
+ */
+struct virtgpu_kunit_thread *virtgpu_kunit_ioctl_start(struct virtgpu_kunit *k, unsigned int cmd,
+						       const void *arg)
+{
+	return virtgpu_kunit_run(k, "ioctl", virtgpu_kunit_ioctl_fn,
+				 virtgpu_kunit_ioctl_data(k, cmd, arg));
+}
+
+/* For the test's own thread. Returns -ETIMEDOUT if the driver does not return: the test fails. */
+static int virtgpu_kunit_call_ioctl(struct virtgpu_kunit *k, unsigned int cmd, void *arg)
+{
+	struct virtgpu_kunit_ioctl_data *ioctl = virtgpu_kunit_ioctl_data(k, cmd, arg);
+	int ret;
+
 	ret = virtgpu_kunit_call(k, "ioctl", virtgpu_kunit_ioctl_fn, ioctl);
 	if (ret != -ETIMEDOUT)
 		memcpy(arg, ioctl->arg, _IOC_SIZE(cmd));
@@ -1048,19 +1072,6 @@ void virtgpu_kunit_put_dma_buf(struct virtgpu_kunit *k, struct dma_buf *dma_buf)
 		virtgpu_kunit_call(k, "put", virtgpu_kunit_put_dma_buf_fn, dma_buf);
 }
 
-struct virtgpu_kunit_create_data {
-	struct virtgpu_kunit *k;
-	struct drm_virtgpu_resource_create_blob rc;
-};
-
-static long virtgpu_kunit_create_fn(void *data)
-{
-	struct virtgpu_kunit_create_data *create = data;
-
-	return virtgpu_kunit_ioctl(create->k->file, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB,
-				   &create->rc);
-}
-
 /**
  * virtgpu_kunit_create_start - create a HOST3D blob in a thread
  * @k: the fixture
@@ -1072,13 +1083,9 @@ static long virtgpu_kunit_create_fn(void *data)
 struct virtgpu_kunit_thread *virtgpu_kunit_create_start(struct virtgpu_kunit *k, u64 size,
 							u32 flags)
 {
-	struct virtgpu_kunit_create_data *create;
+	struct drm_virtgpu_resource_create_blob rc = virtgpu_kunit_host_blob(size, flags, EAGER);
 
-	create = virtgpu_kunit_zalloc(k, sizeof(*create));
-	create->k = k;
-	create->rc = virtgpu_kunit_host_blob(size, flags, EAGER);
-
-	return virtgpu_kunit_run(k, "create", virtgpu_kunit_create_fn, create);
+	return virtgpu_kunit_ioctl_start(k, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, &rc);
 }
 
 /**

@@ -159,6 +159,8 @@ void virtgpu_kunit_put_dma_buf(struct virtgpu_kunit *k, struct dma_buf *dma_buf)
 /* Threads */
 struct virtgpu_kunit_thread *virtgpu_kunit_run(struct virtgpu_kunit *k, const char *name,
 					       long (*fn)(void *data), void *data);
+struct virtgpu_kunit_thread *virtgpu_kunit_ioctl_start(struct virtgpu_kunit *k, unsigned int cmd,
+						       const void *arg);
 struct virtgpu_kunit_thread *virtgpu_kunit_create_start(struct virtgpu_kunit *k, u64 size,
 							u32 flags);
 struct virtgpu_kunit_thread *virtgpu_kunit_delete_start(struct virtgpu_kunit *k, u32 handle);

@@ -1773,19 +1773,26 @@ void virtio_fake_wake(struct virtio_fake *vf)
 	wake_up_all(&vf->wait);
 }
 
-static bool virtio_fake_is_idle(struct virtio_fake *vf)
+static bool virtio_fake_is_notified(struct virtio_fake *vf)
 {
 	unsigned long flags, notified;
-	bool delayed;
 
 	spin_lock_irqsave(&vf->event_lock, flags);
 	notified = vf->notified;
-	delayed = vf->delayed;
 	spin_unlock_irqrestore(&vf->event_lock, flags);
 
-	/* Pairs with the release in virtio_fake_serve(). */
-	return !(notified & ~READ_ONCE(vf->stalled)) && !smp_load_acquire(&vf->serving) &&
-	       (delayed || !virtio_fake_irq_under_way(vf));
+	return notified & ~READ_ONCE(vf->stalled);
+}
+
+static bool virtio_fake_is_idle(struct virtio_fake *vf)
+{
+	/*
+	 * Pairs with the release in virtio_fake_serve(), which may take a notification and leave
+	 * another one behind: look before and after.
+	 */
+	return !virtio_fake_is_notified(vf) && !smp_load_acquire(&vf->serving) &&
+	       !virtio_fake_is_notified(vf) &&
+	       (READ_ONCE(vf->delayed) || !virtio_fake_irq_under_way(vf));
 }
 
 /**

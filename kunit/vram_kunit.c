@@ -10,25 +10,13 @@
 #include "../virtgpu_drv.h"
 #include "virtgpu_kunit_helpers.h"
 
-struct vram_data {
-	u32 ctx_id;
-};
-
 /* Blobs in host memory belong to a context, which the first blob of a file creates. */
 static struct virtgpu_kunit *init_context(struct kunit *test,
 					  const struct virtgpu_fake_params *params)
 {
 	struct virtgpu_kunit *k = params ? virtgpu_kunit_init_with(test, params) : test->priv;
-	struct virtio_gpu_fpriv *vfpriv;
-	struct drm_file *priv;
-	struct vram_data *data;
 
-	data = virtgpu_kunit_zalloc(k, sizeof(*data));
 	virtgpu_kunit_delete(k, virtgpu_kunit_blob_of(k, SIZE, 0, EAGER));
-	priv = k->file->private_data;
-	vfpriv = priv->driver_priv;
-	data->ctx_id = vfpriv->ctx_id;
-	k->priv = data;
 
 	return k;
 }
@@ -36,11 +24,12 @@ static struct virtgpu_kunit *init_context(struct kunit *test,
 static int create_vram(struct virtgpu_kunit *k, u64 size, u32 flags, u32 hints,
 		       struct virtio_gpu_object_vram **vram)
 {
-	struct vram_data *data = k->priv;
+	struct drm_file *file = k->file->private_data;
+	struct virtio_gpu_fpriv *vfpriv = file->driver_priv;
 	struct virtio_gpu_object_params params = {
 		.size = size,
 		.blob = true,
-		.ctx_id = data->ctx_id,
+		.ctx_id = vfpriv->ctx_id,
 		.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
 		.blob_flags = flags,
 		.blob_hints = hints,
@@ -344,6 +333,19 @@ static void range_is_lost_if_host_rejects_unmap(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
 }
 
+/* A host that does not know the resource shows nothing in the range: the range is released. */
+static void range_is_released_if_resource_is_unknown(struct kunit *test)
+{
+	struct virtgpu_kunit *k = init_context(test, NULL);
+	struct virtio_gpu_object_vram *vram = make_vram(k, SIZE, EAGER);
+
+	virtgpu_fake_respond(k->fake, UNMAP_BLOB, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID, 1);
+	put_vram(k, vram);
+	KUNIT_EXPECT_TRUE(test, virtgpu_kunit_window_is_empty(k));
+	/* The model knows the resource. */
+	KUNIT_EXPECT_EQ(test, virtgpu_fake_clear_violations(k->fake), 1);
+}
+
 /* A command to unmap that has no response when the device goes leaves no range. */
 static void unmap_without_response_ends_at_unplug(struct kunit *test)
 {
@@ -386,6 +388,9 @@ static void map_in_broken_queue_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(&vram->base.base.base.refcount), 1);
 	KUNIT_EXPECT_EQ(test, map_deferred(k, vram), 0);
 	KUNIT_EXPECT_EQ(test, virtgpu_fake_count(k->fake, MAP_BLOB), 1);
+	/* The host has not rejected the range, so it is used. */
+	expect_mapped(k, vram);
+	KUNIT_EXPECT_EQ(test, vram->mapping->node.start, virtgpu_fake_window(k->fake)->addr);
 	put_vram(k, vram);
 }
 
@@ -493,6 +498,7 @@ static struct kunit_case vram_cases[] = {
 	KUNIT_CASE(blob_outlives_its_map_blob),
 	KUNIT_CASE(range_is_kept_until_unmap_response),
 	KUNIT_CASE(range_is_lost_if_host_rejects_unmap),
+	KUNIT_CASE(range_is_released_if_resource_is_unknown),
 	KUNIT_CASE(unmap_without_response_ends_at_unplug),
 	KUNIT_CASE(map_info_is_masked),
 	KUNIT_CASE(map_in_broken_queue_fails),
